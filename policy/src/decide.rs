@@ -1,0 +1,255 @@
+//! The decision: one pure, total function from policy, subject, request and time to a verdict.
+//!
+//! DNS, HTTP, TLS, QUIC and every report call [`decide`]; nothing else in the program weighs a
+//! host name. What is not allowed by a rule is denied.
+
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+
+use crate::{
+    class::{Action, Class, Ncsi, Subscriber},
+    host::HostName,
+    policy::Policy,
+    reason::Reason,
+    rule::{Rule, Scheme},
+};
+
+/// For whom a decision is asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// Any subscriber of the class of this name.
+    Class(&'a str),
+    /// This subscriber, in whatever class it falls.
+    Subscriber(&'a Subscriber),
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// A DNS question about this name, whatever its type.
+    Dns {
+        /// The question's name.
+        host: &'a HostName,
+    },
+    /// An HTTP request.
+    Http {
+        /// The request's Host.
+        host: &'a HostName,
+        /// The port the subscriber connected to.
+        port: u16,
+    },
+    /// A TLS session.
+    Https {
+        /// The hello's server name.
+        host: &'a HostName,
+        /// The port the subscriber connected to.
+        port: u16,
+    },
+    /// A QUIC connection.
+    Quic {
+        /// The hello's server name.
+        host: &'a HostName,
+        /// The port the subscriber sent to.
+        port: u16,
+    },
+    /// A connection that carries no name.
+    Tcp {
+        /// The name the auditor has in mind.
+        host: &'a HostName,
+        /// The port the subscriber connected to.
+        port: u16,
+    },
+}
+
+/// Whether traffic passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// It passes.
+    Allow,
+    /// It is refused.
+    Deny,
+    /// The garden would refuse it, but the class only observes: it passes.
+    Observe,
+}
+
+/// A verdict with its grounds.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Decision<'p> {
+    verdict: Verdict,
+    reason: Reason,
+    class: Option<&'p Class>,
+    rule: Option<&'p Rule>,
+}
+
+/// Judges one request under `policy` at `now`.
+pub fn decide<'p>(
+    policy: &'p Policy,
+    subject: Subject<'_>,
+    request: Request<'_>,
+    now: Timestamp,
+) -> Decision<'p> {
+    let Some(class) = policy.class_of(subject) else {
+        return Decision {
+            verdict: Verdict::Deny,
+            reason: Reason::UnknownSubscriber,
+            class: None,
+            rule: None,
+        };
+    };
+    let decided = |verdict, (reason, rule)| Decision { verdict, reason, class: Some(class), rule };
+    match class.action {
+        Action::Open => decided(Verdict::Allow, (Reason::Open, None)),
+        Action::Drop => decided(Verdict::Deny, (Reason::Barred, None)),
+        Action::Garden => match weigh(policy, class, request, now) {
+            grounds @ (Reason::Listed, _) => decided(Verdict::Allow, grounds),
+            grounds => decided(Verdict::Deny, grounds),
+        },
+        Action::Observe => match weigh(policy, class, request, now) {
+            grounds @ (Reason::Listed, _) => decided(Verdict::Allow, grounds),
+            grounds => decided(Verdict::Observe, grounds),
+        },
+    }
+}
+
+/// What the garden of `class` says: [`Reason::Listed`] with the rule, or why not with the nearest.
+fn weigh<'p>(
+    policy: &'p Policy,
+    class: &'p Class,
+    request: Request<'_>,
+    now: Timestamp,
+) -> (Reason, Option<&'p Rule>) {
+    if matches!(request, Request::Quic { .. }) {
+        return (Reason::Quic, None);
+    }
+    if class.ncsi == Ncsi::Deny && policy.is_probe(request.host()) {
+        return (Reason::Ncsi, None);
+    }
+    let mut expired = None;
+    let decided = class.table.visit(request.host(), |indices| {
+        let rules = indices.iter().filter_map(|index| policy.rules.get(*index));
+        let mut nearest = None;
+        for rule in rules {
+            if rule.is_expired(now) {
+                expired.get_or_insert(rule);
+                continue;
+            }
+            let reason = weigh_rule(rule, request);
+            if reason == Reason::Listed {
+                return ControlFlow::Break((reason, Some(rule)));
+            }
+            // A port that is not listed is nearer than a scheme that is not.
+            if nearest.is_none_or(|(known, _)| known == Reason::SchemeNotListed) {
+                nearest = Some((reason, rule));
+            }
+        }
+        match nearest {
+            Some((reason, rule)) => ControlFlow::Break((reason, Some(rule))),
+            None => ControlFlow::Continue(()),
+        }
+    });
+    match (decided, expired) {
+        (Some(grounds), _) => grounds,
+        (None, Some(rule)) => (Reason::Expired, Some(rule)),
+        (None, None) => (Reason::NotListed, None),
+    }
+}
+
+fn weigh_rule(rule: &Rule, request: Request<'_>) -> Reason {
+    let (scheme, port) = match request {
+        Request::Dns { .. } => return Reason::Listed,
+        Request::Http { port, .. } => (Scheme::Http, port),
+        Request::Https { port, .. } => (Scheme::Https, port),
+        Request::Quic { .. } => return Reason::Quic,
+        Request::Tcp { port, .. } => {
+            let known = rule.schemes.iter().any(|scheme| rule.ports(*scheme).any(|p| p == port));
+            return if known { Reason::SchemeNotListed } else { Reason::PortNotListed };
+        }
+    };
+    if !rule.schemes.contains(&scheme) {
+        Reason::SchemeNotListed
+    } else if rule.ports(scheme).any(|listed| listed == port) {
+        Reason::Listed
+    } else {
+        Reason::PortNotListed
+    }
+}
+
+impl<'p> Decision<'p> {
+    /// Whether traffic passes.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Whether traffic passes, be it under observation.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        match self.verdict {
+            Verdict::Allow | Verdict::Observe => true,
+            Verdict::Deny => false,
+        }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The class the subject fell in.
+    #[must_use]
+    pub fn class(&self) -> Option<&'p Class> {
+        self.class
+    }
+
+    /// The class's name, or the metric label for none.
+    #[must_use]
+    pub fn class_label(&self) -> &'p str {
+        self.class.map_or("none", Class::name)
+    }
+
+    /// The host entry that allowed the request, or the nearest that did not.
+    #[must_use]
+    pub fn rule(&self) -> Option<&'p Rule> {
+        self.rule
+    }
+}
+
+impl<'a> Request<'a> {
+    /// The name that is judged.
+    #[must_use]
+    pub fn host(&self) -> &'a HostName {
+        match self {
+            Self::Dns { host }
+            | Self::Http { host, .. }
+            | Self::Https { host, .. }
+            | Self::Quic { host, .. }
+            | Self::Tcp { host, .. } => host,
+        }
+    }
+
+    /// The protocol's name in metrics and logs.
+    #[must_use]
+    pub fn protocol(&self) -> &'static str {
+        match self {
+            Self::Dns { .. } => "dns",
+            Self::Http { .. } => "http",
+            Self::Https { .. } => "https",
+            Self::Quic { .. } => "quic",
+            Self::Tcp { .. } => "tcp",
+        }
+    }
+}
+
+impl Verdict {
+    /// The verdict's name in metrics, logs and reports.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Observe => "observe",
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The host name: the only thing in this program that can be matched.
+//!
+//! Text becomes a [`HostName`] once, at the border, and is in normal form from then on: A-labels,
+//! lower case, no trailing dot. DNS questions, TLS server names, HTTP hosts, policy files and the
+//! command line all go through [`HostName::parse`]; there is no second normaliser.
+
+mod pattern;
+mod table;
+
+use std::{borrow::Cow, fmt, net::Ipv4Addr, str::FromStr};
+
+pub use pattern::{HostPattern, InvalidHostPattern, PatternKind};
+pub use table::HostTable;
+
+/// A checked host name in normal form.
+///
+/// Letters are lower case, labels are A-labels, one trailing dot has been removed. At most
+/// [`HostName::MAX_LENGTH`] octets, labels of 1 to [`HostName::MAX_LABEL`] octets of
+/// `a-z 0-9 - _` (RFC 1035 section 2.3.4; the underscore is in use for service names). Never an
+/// address.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostName(Box<str>);
+
+impl HostName {
+    /// Octets in a name without its trailing dot (RFC 1035 section 3.1: 255 on the wire).
+    pub const MAX_LENGTH: usize = 253;
+    /// Octets in one label (RFC 1035 section 2.3.1).
+    pub const MAX_LABEL: usize = 63;
+
+    /// Reads a name from text. Letters outside ASCII are turned into A-labels (UTS 46).
+    ///
+    /// # Errors
+    ///
+    /// Says which rule of the type the text breaks.
+    pub fn parse(text: &str) -> Result<Self, InvalidHostName> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let ascii = if text.is_ascii() {
+            Cow::Borrowed(text)
+        } else {
+            Cow::Owned(idna::domain_to_ascii(text).map_err(|_| InvalidHostName::NotIdna)?)
+        };
+        check(&ascii)?;
+        Ok(Self(ascii.to_ascii_lowercase().into_boxed_str()))
+    }
+
+    /// Reads a name from the labels of a DNS question, which may hold any octet.
+    ///
+    /// # Errors
+    ///
+    /// As [`HostName::parse`]; a label with a dot or an octet above 127 is refused, never decoded.
+    pub fn from_wire_labels<'a>(
+        labels: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Self, InvalidHostName> {
+        let mut text = String::new();
+        for (index, label) in labels.into_iter().enumerate() {
+            if index > 0 {
+                text.push('.');
+            }
+            for &octet in label {
+                if octet == b'.' || !octet.is_ascii() {
+                    return Err(InvalidHostName::ForbiddenOctet { octet });
+                }
+                text.push(char::from(octet));
+            }
+        }
+        check(&text)?;
+        text.make_ascii_lowercase();
+        Ok(Self(text.into_boxed_str()))
+    }
+
+    /// The name as text, in normal form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The labels, leftmost first.
+    pub fn labels(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.0.split('.')
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for HostName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, formatter)
+    }
+}
+
+impl FromStr for HostName {
+    type Err = InvalidHostName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text)
+    }
+}
+
+/// Why a text is not a host name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHostName {
+    /// Nothing, or a lone dot.
+    #[error("host name is empty")]
+    Empty,
+    /// Two dots in a row, or a leading dot.
+    #[error("host name has an empty label")]
+    EmptyLabel,
+    /// An octet that no host name may hold.
+    #[error(
+        "host name holds the octet 0x{octet:02x}; only letters, digits, '-' and '_' may stand in a label"
+    )]
+    ForbiddenOctet {
+        /// The first such octet.
+        octet: u8,
+    },
+    /// An IPv4 or IPv6 address, in any spelling a client library would accept.
+    #[error("host name is an address literal")]
+    IpLiteral,
+    /// A label is too long.
+    #[error("host name has {length} octets in one label; at most {}", HostName::MAX_LABEL)]
+    LabelTooLong {
+        /// Its length in octets.
+        length: usize,
+    },
+    /// Letters outside ASCII that UTS 46 does not allow.
+    #[error("host name has letters that no A-label can stand for")]
+    NotIdna,
+    /// The name is too long.
+    #[error("host name has {length} octets; at most {}", HostName::MAX_LENGTH)]
+    TooLong {
+        /// Its length in octets.
+        length: usize,
+    },
+}
+
+fn check(text: &str) -> Result<(), InvalidHostName> {
+    if text.is_empty() {
+        return Err(InvalidHostName::Empty);
+    }
+    if text.contains(':') || text.starts_with('[') {
+        let inside = text.trim_start_matches('[').trim_end_matches(']');
+        if inside.parse::<std::net::Ipv6Addr>().is_ok() {
+            return Err(InvalidHostName::IpLiteral);
+        }
+    }
+    if text.len() > HostName::MAX_LENGTH {
+        return Err(InvalidHostName::TooLong { length: text.len() });
+    }
+    let mut last = "";
+    for label in text.split('.') {
+        if label.is_empty() {
+            return Err(InvalidHostName::EmptyLabel);
+        }
+        if label.len() > HostName::MAX_LABEL {
+            return Err(InvalidHostName::LabelTooLong { length: label.len() });
+        }
+        if let Some(octet) = label.bytes().find(|octet| !may_stand_in_label(*octet)) {
+            return Err(InvalidHostName::ForbiddenOctet { octet });
+        }
+        last = label;
+    }
+    // A last label that is a number makes the whole an IPv4 address to client libraries, which
+    // take 127.1 and 0x7f000001 as well (WHATWG URL, "ends in a number checker").
+    if is_number(last) || text.parse::<Ipv4Addr>().is_ok() {
+        return Err(InvalidHostName::IpLiteral);
+    }
+    Ok(())
+}
+
+fn may_stand_in_label(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_'
+}
+
+fn is_number(label: &str) -> bool {
+    if label.bytes().all(|octet| octet.is_ascii_digit()) {
+        return true;
+    }
+    label
+        .strip_prefix("0x")
+        .or_else(|| label.strip_prefix("0X"))
+        .is_some_and(|digits| digits.bytes().all(|octet| octet.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,239 @@
+//! SIM identities and states. Identities are personal data: they never print whole.
+
+use std::fmt;
+
+/// Integrated circuit card identifier: 18 to 20 digits (ITU-T E.118; no check digit is demanded,
+/// because the ends of published ranges cannot have one).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Iccid(Digits);
+
+/// International mobile subscriber identity: 14 or 15 digits (3GPP TS 23.003 section 2.2).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Imsi(Digits);
+
+/// Telephone number of a subscriber: 5 to 15 digits (ITU-T E.164), without `+`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Msisdn(Digits);
+
+/// Whether a SIM has a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SimState {
+    /// A plan is in force.
+    Active,
+    /// The operator shuts this SIM out.
+    Barred,
+    /// The plan's data or time is used up.
+    Exhausted,
+    /// No plan was bought yet.
+    Unprovisioned,
+}
+
+/// From one identity to another, both included; the two have the same number of digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct IdentityRange<I> {
+    start: I,
+    end: I,
+}
+
+/// Why a text is not an identity or a range of identities. The text itself is never repeated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidIdentity {
+    /// Something other than digits.
+    #[error("{kind} may hold digits only")]
+    NotDigits {
+        /// Which identity was asked for.
+        kind: &'static str,
+    },
+    /// Too few or too many digits.
+    #[error("{kind} has {length} digits; {minimum} to {maximum} are allowed")]
+    Length {
+        /// Which identity was asked for.
+        kind: &'static str,
+        /// Digits found.
+        length: usize,
+        /// Fewest digits allowed.
+        minimum: usize,
+        /// Most digits allowed.
+        maximum: usize,
+    },
+    /// The two ends differ in length.
+    #[error("the two ends of the range have {start} and {end} digits; they must have equally many")]
+    UnequalEnds {
+        /// Digits of the first end.
+        start: usize,
+        /// Digits of the second end.
+        end: usize,
+    },
+    /// The range ends before it begins.
+    #[error("the range ends before it begins")]
+    UpsideDown,
+}
+
+/// An identity made of decimal digits.
+pub trait Identity: Copy + Ord + fmt::Debug {
+    /// Reads the identity.
+    ///
+    /// # Errors
+    ///
+    /// The text has other characters than digits, too few or too many.
+    fn parse(text: &str) -> Result<Self, InvalidIdentity>;
+
+    /// Number of digits.
+    fn length(self) -> usize;
+}
+
+/// Digits as a number together with how many there are, so that leading zeros count.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Digits {
+    length: u8,
+    value: u128,
+}
+
+impl Digits {
+    fn parse(
+        kind: &'static str,
+        text: &str,
+        minimum: usize,
+        maximum: usize,
+    ) -> Result<Self, InvalidIdentity> {
+        if !text.bytes().all(|octet| octet.is_ascii_digit()) {
+            return Err(InvalidIdentity::NotDigits { kind });
+        }
+        let wrong_length = InvalidIdentity::Length { kind, length: text.len(), minimum, maximum };
+        if !(minimum..=maximum).contains(&text.len()) {
+            return Err(wrong_length);
+        }
+        match (u8::try_from(text.len()), text.parse()) {
+            (Ok(length), Ok(value)) => Ok(Self { length, value }),
+            (Err(_), _) | (_, Err(_)) => Err(wrong_length),
+        }
+    }
+
+    /// All but the last four digits hidden.
+    fn redacted(self, kind: &str, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{kind}(…{:04})", self.value % 10_000)
+    }
+}
+
+macro_rules! identity {
+    ($name:ident, $kind:literal, $minimum:literal, $maximum:literal, $prepare:expr) => {
+        impl Identity for $name {
+            fn parse(text: &str) -> Result<Self, InvalidIdentity> {
+                let prepare: fn(&str) -> &str = $prepare;
+                Digits::parse($kind, prepare(text), $minimum, $maximum).map(Self)
+            }
+
+            fn length(self) -> usize {
+                usize::from(self.0.length)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.redacted($kind, formatter)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.redacted($kind, formatter)
+            }
+        }
+    };
+}
+
+// Windows pads a 19-digit ICCID with one F to fill the last octet.
+identity!(Iccid, "ICCID", 18, 20, |text| text.strip_suffix(['F', 'f']).unwrap_or(text));
+identity!(Imsi, "IMSI", 14, 15, |text| text);
+identity!(Msisdn, "MSISDN", 5, 15, |text| text.strip_prefix('+').unwrap_or(text));
+
+impl<I: Identity> IdentityRange<I> {
+    /// Reads `start-end`, or one identity alone.
+    ///
+    /// # Errors
+    ///
+    /// An end is not an identity, the ends differ in length, or the range is upside down.
+    pub fn parse(text: &str) -> Result<Self, InvalidIdentity> {
+        let (start, end) = text.split_once('-').unwrap_or((text, text));
+        let (start, end) = (I::parse(start.trim())?, I::parse(end.trim())?);
+        if start.length() != end.length() {
+            return Err(InvalidIdentity::UnequalEnds { start: start.length(), end: end.length() });
+        }
+        if end < start {
+            return Err(InvalidIdentity::UpsideDown);
+        }
+        Ok(Self { start, end })
+    }
+
+    /// Whether `identity` lies between the two ends, with as many digits as they have.
+    #[must_use]
+    pub fn contains(&self, identity: I) -> bool {
+        self.start <= identity && identity <= self.end
+    }
+
+    /// Whether some identity lies in both ranges.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.start <= other.end && other.start <= self.end
+    }
+}
+
+impl SimState {
+    /// The state's name in documents, metrics and the admin API.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Barred => "barred",
+            Self::Exhausted => "exhausted",
+            Self::Unprovisioned => "unprovisioned",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_never_print_whole() {
+        let iccid = Iccid::parse("8988247000100003319F").unwrap();
+        assert_eq!(format!("{iccid:?} {iccid}"), "ICCID(…3319) ICCID(…3319)");
+        let error = Iccid::parse("89882470001000033x9").unwrap_err();
+        assert!(!error.to_string().contains("8988"), "{error}");
+    }
+
+    #[test]
+    fn ranges_compare_at_equal_length() {
+        let range: IdentityRange<Iccid> =
+            IdentityRange::parse("8988247000100000000-8988247000199999999").unwrap();
+        for (text, inside) in [
+            ("8988247000100000000", true),
+            ("8988247000199999999", true),
+            ("8988247000200000000", false),
+            ("08988247000100000000", false),
+            ("898824700010000000", false),
+        ] {
+            assert_eq!(range.contains(Iccid::parse(text).unwrap()), inside, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_ranges_that_cannot_be() {
+        for (text, expected) in [
+            ("8988247000199999999-8988247000100000000", InvalidIdentity::UpsideDown),
+            (
+                "8988247000100000000-89882470001999999990",
+                InvalidIdentity::UnequalEnds { start: 19, end: 20 },
+            ),
+            (
+                "89-90",
+                InvalidIdentity::Length { kind: "ICCID", length: 2, minimum: 18, maximum: 20 },
+            ),
+            ("", InvalidIdentity::Length { kind: "ICCID", length: 0, minimum: 18, maximum: 20 }),
+        ] {
+            assert_eq!(IdentityRange::<Iccid>::parse(text), Err(expected), "{text}");
+        }
+    }
+}
