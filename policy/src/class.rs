@@ -84,6 +84,8 @@ pub struct ClassMatch {
     pub(crate) imsi: Option<Vec<IdentityRange<Imsi>>>,
     pub(crate) apn: Option<Vec<Box<str>>>,
     pub(crate) state: Option<Vec<SimState>>,
+    /// Where the entry was written, from 1.
+    pub(crate) line: u32,
 }
 
 impl Subscriber {
@@ -176,8 +178,27 @@ impl Class {
 }
 
 impl ClassMatch {
-    fn holds(&self, subscriber: &Subscriber) -> bool {
-        let Self { networks, iccid, imsi, apn, state } = self;
+    /// The line of the document where the entry begins.
+    #[must_use]
+    pub fn line(&self) -> u32 {
+        self.line
+    }
+
+    /// The keys it asks for, as written in documents.
+    pub fn keys(&self) -> impl Iterator<Item = &'static str> + '_ {
+        [
+            ("networks", self.networks.is_some()),
+            ("iccid", self.iccid.is_some()),
+            ("imsi", self.imsi.is_some()),
+            ("apn", self.apn.is_some()),
+            ("state", self.state.is_some()),
+        ]
+        .into_iter()
+        .filter_map(|(key, asked)| asked.then_some(key))
+    }
+
+    pub(crate) fn holds(&self, subscriber: &Subscriber) -> bool {
+        let Self { networks, iccid, imsi, apn, state, line: _ } = self;
         let empty = networks.is_none()
             && iccid.is_none()
             && imsi.is_none()

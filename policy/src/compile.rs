@@ -1,8 +1,24 @@
 //! Text to policy, or every diagnostic at once.
 
-use jiff::civil::Date;
+mod asserts;
+mod classes;
+mod portal;
+mod sets;
 
-use crate::{diagnostic::Diagnostic, policy::Policy};
+use std::{ops::Range, sync::Arc};
+
+use jiff::civil::Date;
+use sha2::Digest;
+use toml::{Spanned, de::DeTable};
+
+use crate::{
+    code::Code,
+    diagnostic::{Diagnostic, Fault, Findings},
+    document::Document,
+    limits::{DEFAULT_DENIED_TTL, DEFAULT_MAX_TTL, MAX_DENIED_TTL, MAX_DOCUMENT},
+    lines::LineIndex,
+    policy::{DnsDenial, DnsTerms, Environment, HttpDenial, HttpTerms, LabTerms, Policy, Sha256},
+};
 
 /// A document as it was read.
 #[derive(Clone, Debug)]
@@ -22,12 +38,185 @@ pub struct Compiled {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// What the parts of compilation share: the document's name, its lines, and the day.
+#[derive(Debug)]
+struct Terms {
+    file: Arc<str>,
+    lines: LineIndex,
+    today: Date,
+}
+
 /// Compiles a document; `today` is what expiry and age are held against.
 ///
 /// # Errors
 ///
 /// Every finding, errors and warnings, in the order of their places, if one of them is an error.
 pub fn compile(source: &Source<'_>, today: Date) -> Result<Compiled, Vec<Diagnostic>> {
-    let _ = (source, today);
-    Err(Vec::new())
+    let file: Arc<str> = source.name.into();
+    let mut findings = Findings::new(file.clone(), source.text.len());
+    if source.text.len() > MAX_DOCUMENT {
+        let message =
+            format!("the document has {} bytes; at most {MAX_DOCUMENT}", source.text.len());
+        findings.add(0..0, Fault::new(Code::DocumentTooLarge, message));
+        return Err(findings.into_sorted());
+    }
+    let terms = Terms { file, lines: LineIndex::new(source.text), today };
+    let (root, errors) = DeTable::parse_recoverable(source.text);
+    let damaged = report_syntax(errors, &terms.lines, &mut findings);
+    let document = Document::read(root.get_ref(), &mut findings);
+    if !damaged.is_empty() {
+        forget_consequences(&damaged, &terms.lines, &mut findings);
+        return Err(findings.into_sorted());
+    }
+    let Some(document) = document else { return Err(findings.into_sorted()) };
+    let policy = build(&document, source.text, &terms, &mut findings);
+    match policy {
+        Some(policy) if !findings.has_errors() => {
+            Ok(Compiled { policy, warnings: findings.into_sorted() })
+        }
+        Some(_) | None => Err(findings.into_sorted()),
+    }
 }
+
+/// Adds what the TOML parser says; the lines whose text it could not make sense of are returned.
+fn report_syntax(
+    errors: Vec<toml::de::Error>,
+    lines: &LineIndex,
+    findings: &mut Findings,
+) -> Vec<u32> {
+    let mut damaged = Vec::new();
+    for error in errors {
+        let span = error.span().unwrap_or(0..0);
+        if error.message() == DUPLICATE {
+            let message = "the key or table is written a second time";
+            findings.add(span, Fault::new(Code::DuplicateKey, message));
+            continue;
+        }
+        let line = lines.line(span.start);
+        if damaged.last() != Some(&line) {
+            damaged.push(line);
+            findings.add(span, Fault::new(Code::Syntax, error.message()));
+        }
+    }
+    damaged
+}
+
+/// How the TOML parser calls a key that is there already.
+const DUPLICATE: &str = "duplicate key";
+
+/// Where the text itself is damaged, an absent key or an odd value in the same line may only be a
+/// consequence.
+fn forget_consequences(damaged: &[u32], lines: &LineIndex, findings: &mut Findings) {
+    findings.retain(|finding| {
+        finding.code == Code::Syntax.id()
+            || (finding.code != Code::MissingKey.id()
+                && !damaged.contains(&lines.line(finding.span.start)))
+    });
+}
+
+fn build(
+    document: &Document<'_>,
+    text: &str,
+    terms: &Terms,
+    findings: &mut Findings,
+) -> Option<Policy> {
+    let dns = dns_terms(document, findings);
+    let http = http_terms(document, findings);
+    check_lab(document, findings);
+    let mut rules = sets::Sets::new(document, terms, findings);
+    let classes = classes::build(document, &mut rules, terms, findings);
+    let default_class = classes::default_class(document, &classes, findings);
+    rules.report_unused(findings);
+    let policy = Policy {
+        name: (*document.name.as_ref()?.get_ref()).into(),
+        serial: *document.serial.as_ref()?.get_ref(),
+        environment: *document.environment.as_ref()?.get_ref(),
+        dns,
+        http,
+        lab: lab_terms(document),
+        rules: rules.into_rules(),
+        classes,
+        default_class,
+        sha256: Sha256(sha2::Sha256::digest(text.as_bytes()).into()),
+    };
+    if !findings.has_errors() {
+        asserts::check(document, &policy, terms, findings);
+        classes::review(document, &policy, findings);
+        portal::review(document, &policy, terms, findings);
+    }
+    Some(policy)
+}
+
+fn dns_terms(document: &Document<'_>, findings: &mut Findings) -> DnsTerms {
+    let dns = &document.dns;
+    if let Some(ttl) = dns.denied_ttl.as_ref().filter(|ttl| *ttl.get_ref() > MAX_DENIED_TTL) {
+        let message =
+            format!("a denial is remembered for {} s; at most {MAX_DENIED_TTL} s", ttl.get_ref());
+        let help = "a SIM that has just paid must not meet a denial from before";
+        findings.add(ttl.span(), Fault::new(Code::LongDenial, message).help(help));
+    }
+    if let Some(denied) = &dns.denied
+        && *denied.get_ref() == DnsDenial::Sinkhole
+    {
+        need_portal(document, denied.span(), "`denied = \"sinkhole\"`", findings);
+    }
+    DnsTerms {
+        denied: value(dns.denied.as_ref(), DnsDenial::Nxdomain),
+        denied_ttl: value(dns.denied_ttl.as_ref(), DEFAULT_DENIED_TTL),
+        max_ttl: value(dns.max_ttl.as_ref(), DEFAULT_MAX_TTL),
+    }
+}
+
+fn http_terms(document: &Document<'_>, findings: &mut Findings) -> HttpTerms {
+    let http = &document.http;
+    if let Some(denied) = &http.denied
+        && *denied.get_ref() == HttpDenial::Redirect
+    {
+        need_portal(document, denied.span(), "`denied = \"redirect\"`", findings);
+    }
+    if let Some(portal) = &http.portal
+        && let Err(fault) = portal::parse(portal.get_ref())
+    {
+        findings.add(portal.span(), fault);
+    }
+    HttpTerms {
+        denied: value(http.denied.as_ref(), HttpDenial::Close),
+        portal: http.portal.as_ref().map(|portal| (*portal.get_ref()).into()),
+    }
+}
+
+/// Reports that `what` leads to the portal, if none is named.
+fn need_portal(document: &Document<'_>, span: Range<usize>, what: &str, findings: &mut Findings) {
+    if document.http.portal.is_none() {
+        let message = format!("{what} leads to the portal, but `http.portal` is missing");
+        let help = "add `portal = \"https://…\"` below `[http]`";
+        findings.add(span, Fault::new(Code::MissingPortal, message).help(help));
+    }
+}
+
+fn check_lab(document: &Document<'_>, findings: &mut Findings) {
+    let elsewhere = document.environment.as_ref().filter(|it| *it.get_ref() != Environment::Lab);
+    if let (Some(lab), Some(environment)) = (&document.lab, elsewhere) {
+        let message = format!(
+            "`[lab]` stands in a policy for environment `{}`",
+            environment.get_ref().label()
+        );
+        let help = "remove it; names resolve through the upstreams outside the lab";
+        findings.add(lab.span.clone(), Fault::new(Code::LabOutsideLab, message).help(help));
+    }
+}
+
+fn lab_terms(document: &Document<'_>) -> LabTerms {
+    document.lab.as_ref().map_or_else(LabTerms::default, |lab| LabTerms {
+        resolve: lab.resolve.iter().cloned().collect(),
+        ports: lab.ports.iter().copied().collect(),
+        networks: lab.networks.clone(),
+    })
+}
+
+fn value<T: Copy>(written: Option<&Spanned<T>>, default: T) -> T {
+    written.map_or(default, |written| *written.get_ref())
+}
+
+#[cfg(test)]
+mod tests;

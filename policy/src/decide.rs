@@ -113,6 +113,30 @@ pub fn decide<'p>(
     }
 }
 
+/// Judges a request that names no host, for the `reason` its reader found: a class that lets
+/// everything through lets it through, every other one denies it.
+pub fn decide_nameless<'p>(
+    policy: &'p Policy,
+    subject: Subject<'_>,
+    reason: Reason,
+) -> Decision<'p> {
+    let Some(class) = policy.class_of(subject) else {
+        return Decision {
+            verdict: Verdict::Deny,
+            reason: Reason::UnknownSubscriber,
+            class: None,
+            rule: None,
+        };
+    };
+    let (verdict, reason) = match class.action {
+        Action::Open => (Verdict::Allow, Reason::Open),
+        Action::Drop => (Verdict::Deny, Reason::Barred),
+        Action::Garden => (Verdict::Deny, reason),
+        Action::Observe => (Verdict::Observe, reason),
+    };
+    Decision { verdict, reason, class: Some(class), rule: None }
+}
+
 /// What the garden of `class` says: [`Reason::Listed`] with the rule, or why not with the nearest.
 fn weigh<'p>(
     policy: &'p Policy,
@@ -156,7 +180,8 @@ fn weigh<'p>(
     }
 }
 
-fn weigh_rule(rule: &Rule, request: Request<'_>) -> Reason {
+/// What one rule that names the host says about the rest of the request.
+pub(crate) fn weigh_rule(rule: &Rule, request: Request<'_>) -> Reason {
     let (scheme, port) = match request {
         Request::Dns { .. } => return Reason::Listed,
         Request::Http { port, .. } => (Scheme::Http, port),

@@ -6,23 +6,34 @@
 
 pub mod builtin;
 mod class;
+mod code;
 mod compile;
 mod decide;
 mod diagnostic;
+mod document;
+mod explain;
 mod host;
+pub mod limits;
+mod lines;
+mod nearest;
 mod policy;
 mod reason;
 mod record;
 mod rule;
 mod sim;
+mod target;
+mod territory;
 
 pub use class::{Action, Class, ClassMatch, Limits, Ncsi, Subscriber};
+pub use code::Code;
 pub use compile::{Compiled, Source, compile};
-pub use decide::{Decision, Request, Subject, Verdict, decide};
+pub use decide::{Decision, Request, Subject, Verdict, decide, decide_nameless};
 pub use diagnostic::{Diagnostic, Severity};
+pub use explain::{ClassChoice, Explanation, NearMiss, Nearness, Weighed, explain};
 pub use host::{
     HostName, HostPattern, HostTable, InvalidHostName, InvalidHostPattern, PatternKind,
 };
+pub use lines::LineIndex;
 pub use policy::{
     DnsDenial, DnsTerms, Environment, HttpDenial, HttpTerms, LabTerms, Policy, Sha256, Snapshot,
 };
@@ -30,3 +41,5 @@ pub use reason::Reason;
 pub use record::Record;
 pub use rule::{Place, Rule, Scheme};
 pub use sim::{Iccid, Identity, IdentityRange, Imsi, InvalidIdentity, Msisdn, SimState};
+pub use target::{InvalidTarget, Target};
+pub use territory::AddressRange;

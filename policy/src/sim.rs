@@ -166,6 +166,18 @@ impl<I: Identity> IdentityRange<I> {
         Ok(Self { start, end })
     }
 
+    /// The first identity of the range.
+    #[must_use]
+    pub fn start(&self) -> I {
+        self.start
+    }
+
+    /// The last identity of the range.
+    #[must_use]
+    pub fn end(&self) -> I {
+        self.end
+    }
+
     /// Whether `identity` lies between the two ends, with as many digits as they have.
     #[must_use]
     pub fn contains(&self, identity: I) -> bool {

@@ -75,6 +75,20 @@ impl HostPattern {
         &self.base
     }
 
+    /// Whether `host` is one of the names it stands for. One pattern by itself, for reports; what
+    /// decides is the [`HostTable`](super::HostTable).
+    #[must_use]
+    pub fn matches(&self, host: &HostName) -> bool {
+        let (host, base) = (host.as_str(), self.base.as_str());
+        let below = || host.strip_suffix(base).is_some_and(|rest| rest.ends_with('.'));
+        match self.kind {
+            PatternKind::Exact => host == base,
+            PatternKind::Below => below(),
+            PatternKind::Both => host == base || below(),
+            PatternKind::Suffix => host.ends_with(base),
+        }
+    }
+
     /// The shape of the pattern.
     #[must_use]
     pub fn kind(&self) -> PatternKind {

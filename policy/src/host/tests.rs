@@ -73,7 +73,7 @@ proptest! {
     #[test]
     fn normal_form_is_a_fixed_point(text in "[ -~]{0,80}|[a-zA-Z0-9._-]{1,80}|\\PC{0,20}") {
         if let Ok(name) = HostName::parse(&text) {
-            prop_assert_eq!(HostName::parse(name.as_str()).unwrap(), name.clone());
+            prop_assert_eq!(&HostName::parse(name.as_str()).unwrap(), &name);
             prop_assert!(!name.as_str().ends_with('.') && name.as_str().is_ascii());
             let wire = HostName::from_wire_labels(name.labels().map(str::as_bytes)).unwrap();
             prop_assert_eq!(wire, name);
