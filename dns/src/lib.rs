@@ -1,1 +1,30 @@
-//! x
+//! The resolver that answers by verdict.
+//!
+//! A question is read by [`wire`], judged by [`policy::decide`], turned into a plan by `plan` and
+//! `special`, and, if the name is listed, resolved by the operator's own upstreams and screened.
+//! `wire`, `plan`, `special`, `screen` and [`address`] are pure; sockets, clocks and locks are in
+//! the rest. A denied question never reaches an upstream, and no answer to it is ever stored.
+
+pub mod address;
+mod cache;
+mod metrics;
+mod plan;
+mod resolver;
+mod respond;
+mod screen;
+mod server;
+mod special;
+mod stream;
+mod udp;
+mod upstream;
+pub mod wire;
+
+pub use metrics::Metrics;
+pub use resolver::{ResolveError, Resolver};
+pub use respond::Judge;
+pub use screen::BadAnswer;
+pub use server::{BindError, Limits, Server, Settings};
+pub use upstream::{InvalidUpstream, Upstream, UpstreamError};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,183 @@
+//! What upstreams said of late.
+//!
+//! Only findings about listed names come in, before any screening; every answer from here is
+//! decided and screened anew. Findings of one policy are forgotten with the next, so that no
+//! answer can be older than the decision that allowed it.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use policy::HostName;
+use tokio::time::Instant;
+
+use crate::screen::{Family, Finding};
+
+/// A bounded store of findings, the least used forgotten first.
+///
+/// Two halves: what is put or got is moved into the young one; once that is full, the old one is
+/// forgotten whole and the young one takes its place. The hash is seeded, because the names are
+/// chosen by subscribers.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    generation: u64,
+    young: HashMap<HostName, Slots>,
+    old: HashMap<HostName, Slots>,
+    half: usize,
+}
+
+/// One host's findings: by family and by whether unvalidated answers were asked for.
+type Slots = [Option<Entry>; 4];
+
+#[derive(Clone, Debug)]
+struct Entry {
+    finding: Arc<Finding>,
+    found: Instant,
+}
+
+impl Cache {
+    /// A cache that holds findings about `hosts` names.
+    pub(crate) fn new(hosts: usize) -> Self {
+        Self { generation: 0, young: HashMap::new(), old: HashMap::new(), half: hosts / 2 }
+    }
+
+    /// What is known about `host`, and for how long already.
+    pub(crate) fn get(
+        &mut self,
+        generation: u64,
+        host: &HostName,
+        slot: (Family, bool),
+        now: Instant,
+    ) -> Option<(Arc<Finding>, Duration)> {
+        self.turn_to(generation)?;
+        if !self.young.contains_key(host) {
+            let (host, slots) = self.old.remove_entry(host)?;
+            self.make_room();
+            self.young.insert(host, slots);
+        }
+        let place = self.young.get_mut(host)?.get_mut(index(slot))?;
+        let entry = place.as_ref()?;
+        let age = now.saturating_duration_since(entry.found);
+        if age >= Duration::from_secs(u64::from(entry.finding.ttl)) {
+            *place = None;
+            return None;
+        }
+        Some((Arc::clone(&entry.finding), age))
+    }
+
+    /// Keeps `finding`, unless its lifetime is 0 or another policy has come into force.
+    pub(crate) fn put(
+        &mut self,
+        generation: u64,
+        host: &HostName,
+        slot: (Family, bool),
+        finding: Arc<Finding>,
+        now: Instant,
+    ) {
+        if finding.ttl == 0 || self.turn_to(generation).is_none() {
+            return;
+        }
+        if !self.young.contains_key(host) {
+            let slots = self.old.remove(host).unwrap_or_default();
+            self.make_room();
+            self.young.insert(host.clone(), slots);
+        }
+        if let Some(place) = self.young.get_mut(host).and_then(|slots| slots.get_mut(index(slot))) {
+            *place = Some(Entry { finding, found: now });
+        }
+    }
+
+    /// Forgets everything if the policy is newer; `None` if it is older than what is kept.
+    fn turn_to(&mut self, generation: u64) -> Option<()> {
+        if generation > self.generation {
+            self.generation = generation;
+            self.young.clear();
+            self.old.clear();
+        }
+        (generation == self.generation).then_some(())
+    }
+
+    fn make_room(&mut self) {
+        if self.young.len() >= self.half {
+            self.old = std::mem::take(&mut self.young);
+        }
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+}
+
+fn index((family, checking_disabled): (Family, bool)) -> usize {
+    let family = match family {
+        Family::V4 => 0,
+        Family::V6 => 1,
+    };
+    family * 2 + usize::from(checking_disabled)
+}
+
+/// Names in the cache of one resolver.
+pub(crate) const MAX_HOSTS: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use policy::HostName;
+    use tokio::time::Instant;
+
+    use super::Cache;
+    use crate::screen::{End, Family, Finding};
+
+    const SLOT: (Family, bool) = (Family::V4, false);
+
+    #[test]
+    fn forgets_after_the_lifetime_and_tells_the_age() {
+        let (mut cache, start, host) = (Cache::new(8), Instant::now(), host(0));
+        cache.put(1, &host, SLOT, finding(30), start);
+        let (_, age) = cache.get(1, &host, SLOT, start + Duration::from_secs(29)).unwrap();
+        assert_eq!(age.as_secs(), 29);
+        assert_eq!(cache.get(1, &host, (Family::V6, false), start), None);
+        assert_eq!(cache.get(1, &host, (Family::V4, true), start), None);
+        assert_eq!(cache.get(1, &host, SLOT, start + Duration::from_secs(30)), None);
+    }
+
+    #[test]
+    fn keeps_nothing_whose_lifetime_is_zero() {
+        let (mut cache, start) = (Cache::new(8), Instant::now());
+        cache.put(1, &host(0), SLOT, finding(0), start);
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn forgets_everything_with_a_new_policy() {
+        let (mut cache, start, host) = (Cache::new(8), Instant::now(), host(0));
+        cache.put(1, &host, SLOT, finding(30), start);
+        assert_eq!(cache.get(2, &host, SLOT, start), None);
+        cache.put(1, &host, SLOT, finding(30), start);
+        assert_eq!(
+            cache.get(2, &host, SLOT, start),
+            None,
+            "an answer to the old policy's question"
+        );
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn never_holds_more_than_its_bound_and_keeps_what_is_used() {
+        let (mut cache, start, used) = (Cache::new(8), Instant::now(), host(0));
+        cache.put(1, &used, SLOT, finding(30), start);
+        for number in 1..1_000 {
+            cache.put(1, &host(number), SLOT, finding(30), start);
+            assert!(cache.get(1, &used, SLOT, start).is_some(), "after {number}");
+            assert!(cache.len() <= 8, "after {number}");
+        }
+    }
+
+    fn host(number: u32) -> HostName {
+        HostName::parse(&format!("h{number}.example")).unwrap()
+    }
+
+    fn finding(ttl: u32) -> Arc<Finding> {
+        Arc::new(Finding { aliases: Vec::new(), end: End::NoData(None), ttl })
+    }
+}

@@ -1,0 +1,201 @@
+//! Every DNS metric. Labels come from closed lists; no name and no address ever becomes one.
+
+use std::{sync::Arc, time::Duration};
+
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::{
+    upstream::UpstreamError,
+    wire::{Dropped, Rcode},
+};
+
+/// The handles of the DNS metrics, made once.
+#[derive(Debug)]
+pub struct Metrics {
+    query_seconds: HistogramVec,
+    responses: IntCounterVec,
+    dropped: IntCounterVec,
+    cache: IntCounterVec,
+    pending: IntGauge,
+    connections: IntGauge,
+    refused_connections: IntCounterVec,
+    upstream_seconds: Histogram,
+    upstream_failures: IntCounterVec,
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Local,
+    Cache,
+    Upstream,
+}
+
+/// How a question came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// Why a connection was closed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusedConnection {
+    /// As many as the node takes are open.
+    Total,
+    /// As many as one source may have are open.
+    Source,
+    /// The kernel failed to hand one over.
+    Accept,
+}
+
+impl Metrics {
+    /// Makes the metrics and enters them in `registry`.
+    ///
+    /// # Errors
+    ///
+    /// One of the names is already in the registry.
+    pub fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
+        let counter = |name, help, label| IntCounterVec::new(Opts::new(name, help), label);
+        let metrics = Self {
+            query_seconds: HistogramVec::new(
+                HistogramOpts::new(QUERY_SECONDS, QUERY_SECONDS_HELP).buckets(BUCKETS.to_vec()),
+                &["source"],
+            )?,
+            responses: counter(RESPONSES, RESPONSES_HELP, &["transport", "rcode"])?,
+            dropped: counter(DROPPED, DROPPED_HELP, &["reason"])?,
+            cache: counter(CACHE, CACHE_HELP, &["result"])?,
+            pending: IntGauge::new(PENDING, PENDING_HELP)?,
+            connections: IntGauge::new(CONNECTIONS, CONNECTIONS_HELP)?,
+            refused_connections: counter(
+                REFUSED_CONNECTIONS,
+                REFUSED_CONNECTIONS_HELP,
+                &["reason"],
+            )?,
+            upstream_seconds: Histogram::with_opts(
+                HistogramOpts::new(UPSTREAM_SECONDS, UPSTREAM_SECONDS_HELP)
+                    .buckets(BUCKETS.to_vec()),
+            )?,
+            upstream_failures: counter(UPSTREAM_FAILURES, UPSTREAM_FAILURES_HELP, &["kind"])?,
+        };
+        // A series that was never touched would be missing from the first scrape, and an alert
+        // on its rise would not see it.
+        for origin in [Origin::Local, Origin::Cache, Origin::Upstream] {
+            metrics.query_seconds.with_label_values(&[origin.label()]);
+        }
+        for reason in Dropped::ALL {
+            metrics.dropped.with_label_values(&[reason.label()]);
+        }
+        for kind in UpstreamError::LABELS {
+            metrics.upstream_failures.with_label_values(&[kind]);
+        }
+        for reason in
+            [RefusedConnection::Total, RefusedConnection::Source, RefusedConnection::Accept]
+        {
+            metrics.refused_connections.with_label_values(&[reason.label()]);
+        }
+        registry.register(Box::new(metrics.query_seconds.clone()))?;
+        registry.register(Box::new(metrics.responses.clone()))?;
+        registry.register(Box::new(metrics.dropped.clone()))?;
+        registry.register(Box::new(metrics.cache.clone()))?;
+        registry.register(Box::new(metrics.pending.clone()))?;
+        registry.register(Box::new(metrics.connections.clone()))?;
+        registry.register(Box::new(metrics.refused_connections.clone()))?;
+        registry.register(Box::new(metrics.upstream_seconds.clone()))?;
+        registry.register(Box::new(metrics.upstream_failures.clone()))?;
+        Ok(Arc::new(metrics))
+    }
+
+    pub(crate) fn answered(
+        &self,
+        transport: Transport,
+        rcode: Rcode,
+        origin: Origin,
+        elapsed: Duration,
+    ) {
+        self.responses.with_label_values(&[transport.label(), rcode.label()]).inc();
+        self.query_seconds.with_label_values(&[origin.label()]).observe(elapsed.as_secs_f64());
+    }
+
+    pub(crate) fn dropped(&self, reason: Dropped) {
+        self.dropped.with_label_values(&[reason.label()]).inc();
+    }
+
+    pub(crate) fn cache(&self, hit: bool) {
+        self.cache.with_label_values(&[if hit { "hit" } else { "miss" }]).inc();
+    }
+
+    pub(crate) fn pending(&self) -> &IntGauge {
+        &self.pending
+    }
+
+    pub(crate) fn connections(&self) -> &IntGauge {
+        &self.connections
+    }
+
+    pub(crate) fn refused_connection(&self, reason: RefusedConnection) {
+        self.refused_connections.with_label_values(&[reason.label()]).inc();
+    }
+
+    pub(crate) fn upstream_answered(&self, elapsed: Duration) {
+        self.upstream_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    pub(crate) fn upstream_failed(&self, error: &UpstreamError) {
+        self.upstream_failures.with_label_values(&[error.label()]).inc();
+    }
+}
+
+impl Origin {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Cache => "cache",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+impl Transport {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+impl RefusedConnection {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Total => "total",
+            Self::Source => "source",
+            Self::Accept => "accept",
+        }
+    }
+}
+
+const QUERY_SECONDS: &str = "postern_dns_query_seconds";
+const QUERY_SECONDS_HELP: &str =
+    "Time from reading a DNS question to its answer, by where the answer came from.";
+const RESPONSES: &str = "postern_dns_responses_total";
+const RESPONSES_HELP: &str = "DNS answers sent, by transport and response code.";
+const DROPPED: &str = "postern_dns_dropped_total";
+const DROPPED_HELP: &str = "DNS messages that got no answer, by reason.";
+const CACHE: &str = "postern_dns_cache_total";
+const CACHE_HELP: &str = "Listed names looked for in the answer cache, by result.";
+const PENDING: &str = "postern_dns_pending";
+const PENDING_HELP: &str = "DNS questions that wait for an upstream.";
+const CONNECTIONS: &str = "postern_dns_connections";
+const CONNECTIONS_HELP: &str = "DNS connections over TCP that are open.";
+const REFUSED_CONNECTIONS: &str = "postern_dns_refused_connections_total";
+const REFUSED_CONNECTIONS_HELP: &str = "DNS connections over TCP closed at once, by reason.";
+const UPSTREAM_SECONDS: &str = "postern_dns_upstream_seconds";
+const UPSTREAM_SECONDS_HELP: &str = "Time an upstream resolver took for an answer that was used.";
+const UPSTREAM_FAILURES: &str = "postern_upstream_failures_total";
+const UPSTREAM_FAILURES_HELP: &str = "Failed questions to an upstream resolver, by kind.";
+
+/// In seconds: from a local answer to the overall deadline.
+const BUCKETS: [f64; 14] = [
+    0.000_01, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 4.0,
+];

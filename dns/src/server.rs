@@ -1,0 +1,152 @@
+//! The listeners: bound together or not at all, stopped together.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics::Metrics,
+    resolver::Resolver,
+    respond::{Judge, Responder},
+    stream, udp,
+};
+
+/// Where to listen, and how much to take on.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Addresses, each bound on UDP and TCP; port 0 takes a free one, the same for both. An IPv6
+    /// address takes no IPv4.
+    pub listen: Vec<SocketAddr>,
+    /// Packets arrive by TPROXY: they keep the destination the subscriber chose, and the answer
+    /// leaves from there. Needs `CAP_NET_ADMIN`.
+    pub transparent: bool,
+    /// The bounds.
+    pub limits: Limits,
+}
+
+/// Bounds of the listeners. [`Limits::default`] suits a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Questions of one UDP listener that wait for an upstream; beyond, SERVFAIL at once.
+    pub udp_pending: usize,
+    /// TCP connections of one listener; beyond, the newest is closed.
+    pub connections: usize,
+    /// TCP connections of one source address (IPv6: one /64).
+    pub connections_per_source: usize,
+    /// Questions of one TCP connection under way at once; beyond, it is not read from.
+    pub pending_per_connection: usize,
+    /// How long a TCP connection may take for its next question, and to take an answer.
+    pub idle: Duration,
+}
+
+/// Why the resolver could not listen. Nothing is left bound.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address cannot be had on UDP.
+    #[error("cannot listen on {address} over UDP")]
+    Udp {
+        /// As given.
+        address: SocketAddr,
+        /// What the kernel says.
+        source: Arc<io::Error>,
+    },
+    /// The address cannot be had on TCP.
+    #[error("cannot listen on {address} over TCP")]
+    Tcp {
+        /// As given, or with the port UDP got.
+        address: SocketAddr,
+        /// What the kernel says.
+        source: Arc<io::Error>,
+    },
+    /// The kernel does not let us take packets for other addresses.
+    #[error("cannot take steered packets on {address}; CAP_NET_ADMIN is needed for that")]
+    Transparent {
+        /// As given.
+        address: SocketAddr,
+        /// What the kernel says.
+        source: Arc<io::Error>,
+    },
+}
+
+/// The resolver, bound and not yet serving.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<(udp::Socket, TcpListener)>,
+    responder: Arc<Responder>,
+    settings: Settings,
+}
+
+impl Server {
+    /// Binds every address on UDP and TCP.
+    ///
+    /// # Errors
+    ///
+    /// The first address that cannot be had.
+    pub async fn bind(
+        settings: &Settings,
+        judge: Arc<dyn Judge>,
+        resolver: Arc<Resolver>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, BindError> {
+        let listeners = settings
+            .listen
+            .iter()
+            .map(|address| bind_pair(*address, settings.transparent))
+            .collect::<Result<_, _>>()?;
+        let responder = Arc::new(Responder::new(judge, resolver, metrics));
+        Ok(Self { listeners, responder, settings: settings.clone() })
+    }
+
+    /// The bound addresses, in the order of the settings.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|(socket, _)| socket.local()).collect()
+    }
+
+    /// Serves until `stop`, then finishes what is under way within [`DRAIN`].
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { listeners, responder, settings } = self;
+        let mut loops = JoinSet::new();
+        for (socket, listener) in listeners {
+            let limits = settings.limits;
+            loops.spawn(udp::serve(socket, Arc::clone(&responder), limits, stop.clone()));
+            loops.spawn(stream::serve(listener, Arc::clone(&responder), limits, stop.clone()));
+        }
+        while loops.join_next().await.is_some() {}
+    }
+}
+
+/// One port on UDP and TCP. With port 0, UDP takes any and TCP may find it taken: then again.
+fn bind_pair(
+    address: SocketAddr,
+    transparent: bool,
+) -> Result<(udp::Socket, TcpListener), BindError> {
+    let mut attempt = 1;
+    loop {
+        let socket = udp::Socket::bind(address, transparent)?;
+        match stream::bind(socket.local(), transparent) {
+            Ok(listener) => return Ok((socket, listener)),
+            Err(_) if address.port() == 0 && attempt < PORT_ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            udp_pending: 2_048,
+            connections: 1_024,
+            connections_per_source: 16,
+            pending_per_connection: 16,
+            idle: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How long questions under way may take to finish once the server stops.
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
+
+/// Tries to find a port that is free on both transports.
+const PORT_ATTEMPTS: u32 = 8;

@@ -1,0 +1,129 @@
+//! Names that are answered here, listed or not.
+//!
+//! | name | answer | source |
+//! |---|---|---|
+//! | `localhost` and below | the loopback addresses | RFC 6761 section 6.3 |
+//! | `invalid`, `onion`, `alt` and below | no such name | RFC 6761 section 6.4, RFC 7686, RFC 9476 |
+//! | `ipv4only.arpa` | 192.0.0.170 and .171, no AAAA | RFC 7050, RFC 8880 |
+//! | `resolver.arpa` and below | no such record | RFC 9462 section 6.1: no other resolver is named |
+//! | `use-application-dns.net` | no such name | Mozilla, "Canary domain": DNS over HTTPS stays off |
+//! | `mask.icloud.com`, `mask-h2.icloud.com` | no such name | Apple, "Prepare your network for iCloud Private Relay" |
+//! | `test`, `local`, `internal`, `home.arpa` and below | no such name, unless the policy lists them | RFC 6761, RFC 6762, RFC 8375 |
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use policy::HostName;
+
+use crate::screen::Family;
+
+/// What is said about a special name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Special {
+    /// There is no such name.
+    NoName,
+    /// There is no such name, unless it is listed.
+    NoNameUnlessListed,
+    /// These addresses, and no other record.
+    Addresses(Vec<IpAddr>),
+}
+
+/// What is special about `host`, if anything.
+pub(crate) fn special(host: &HostName) -> Option<Special> {
+    let v4 = |a, b, c, d| IpAddr::V4(Ipv4Addr::new(a, b, c, d));
+    match host.as_str() {
+        "use-application-dns.net" | "mask.icloud.com" | "mask-h2.icloud.com" => {
+            return Some(Special::NoName);
+        }
+        "ipv4only.arpa" => {
+            return Some(Special::Addresses(vec![v4(192, 0, 0, 170), v4(192, 0, 0, 171)]));
+        }
+        _ => {}
+    }
+    let mut labels = host.labels().rev();
+    match (labels.next()?, labels.next()) {
+        ("localhost", _) => {
+            Some(Special::Addresses(vec![v4(127, 0, 0, 1), IpAddr::V6(Ipv6Addr::LOCALHOST)]))
+        }
+        ("invalid" | "onion" | "alt", _) => Some(Special::NoName),
+        ("arpa", Some("resolver")) => Some(Special::Addresses(Vec::new())),
+        ("test" | "local" | "internal", _) | ("arpa", Some("home")) => {
+            Some(Special::NoNameUnlessListed)
+        }
+        _ => None,
+    }
+}
+
+/// The address of a connectivity probe of Windows for a class that answers probes itself.
+///
+/// The DNS probe expects fixed addresses (Microsoft, "NCSI frequently asked questions"). The web
+/// probes may be sent anywhere, because the proxy answers them whatever their destination; they
+/// get documentation addresses, which no route of the subscriber's own can claim.
+pub(crate) fn probe(host: &HostName, family: Family) -> Option<IpAddr> {
+    let (v4, v6) = match host.as_str() {
+        "dns.msftncsi.com" => (
+            Ipv4Addr::new(131, 107, 255, 255),
+            Ipv6Addr::new(0xfd3e, 0x4f5a, 0x5b81, 0, 0, 0, 0, 1),
+        ),
+        "www.msftconnecttest.com" | "www.msftncsi.com" => (PROBE_V4, PROBE_V6),
+        "ipv6.msftconnecttest.com" if family == Family::V6 => (PROBE_V4, PROBE_V6),
+        _ => return None,
+    };
+    Some(match family {
+        Family::V4 => IpAddr::V4(v4),
+        Family::V6 => IpAddr::V6(v6),
+    })
+}
+
+const PROBE_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
+const PROBE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80);
+
+#[cfg(test)]
+mod tests {
+    use policy::HostName;
+
+    use super::{Special, probe, special};
+    use crate::screen::Family;
+
+    #[test]
+    fn knows_the_names_that_are_answered_here() {
+        for (host, expected) in [
+            ("localhost", Some("127.0.0.1 ::1")),
+            ("a.localhost", Some("127.0.0.1 ::1")),
+            ("localhost.example", None),
+            ("a.invalid", Some("no name")),
+            ("a.onion", Some("no name")),
+            ("ipv4only.arpa", Some("192.0.0.170 192.0.0.171")),
+            ("a.ipv4only.arpa", None),
+            ("_dns.resolver.arpa", Some("")),
+            ("resolver.arpa", Some("")),
+            ("1.0.0.10.in-addr.arpa", None),
+            ("use-application-dns.net", Some("no name")),
+            ("mask.icloud.com", Some("no name")),
+            ("mask-h2.icloud.com", Some("no name")),
+            ("icloud.com", None),
+            ("ocsp.corp.internal", Some("no name unless listed")),
+            ("printer.local", Some("no name unless listed")),
+            ("router.home.arpa", Some("no name unless listed")),
+            ("www.example.test", Some("no name unless listed")),
+            ("www.example", None),
+        ] {
+            let found = special(&HostName::parse(host).unwrap()).map(|special| match special {
+                Special::NoName => "no name".to_owned(),
+                Special::NoNameUnlessListed => "no name unless listed".to_owned(),
+                Special::Addresses(addresses) => {
+                    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+                }
+            });
+            assert_eq!(found.as_deref(), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn gives_the_dns_probe_the_addresses_windows_expects() {
+        let host = HostName::parse("dns.msftncsi.com").unwrap();
+        assert_eq!(probe(&host, Family::V4), Some("131.107.255.255".parse().unwrap()));
+        assert_eq!(probe(&host, Family::V6), Some("fd3e:4f5a:5b81::1".parse().unwrap()));
+        let only_v6 = HostName::parse("ipv6.msftconnecttest.com").unwrap();
+        assert_eq!(probe(&only_v6, Family::V4), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! The TCP listener: two octets of length before each message (RFC 1035 section 4.2.2, RFC 7766).
+//!
+//! Several questions may be under way on one connection, and answers leave as they are ready.
+//! Whoever is slow to ask or to take answers is cut off.
+
+mod connection;
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
+
+use socket2::{Domain, Protocol, Type};
+use tokio::{
+    net::TcpListener,
+    task::{self, JoinSet},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics::RefusedConnection,
+    respond::Responder,
+    server::{BindError, DRAIN, Limits},
+};
+
+pub(crate) fn bind(address: SocketAddr, transparent: bool) -> Result<TcpListener, BindError> {
+    let failed = |error: io::Error| BindError::Tcp { address, source: Arc::new(error) };
+    let open = || -> io::Result<socket2::Socket> {
+        let domain = Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        // A restart must not wait for the connections of the run before.
+        socket.set_reuse_address(true)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        Ok(socket)
+    };
+    let socket = open().map_err(failed)?;
+    if transparent {
+        match address {
+            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
+            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
+        }
+        .map_err(|error| BindError::Transparent { address, source: Arc::new(error) })?;
+    }
+    socket
+        .bind(&address.into())
+        .and_then(|()| socket.listen(BACKLOG))
+        .and_then(|()| TcpListener::from_std(socket.into()))
+        .map_err(failed)
+}
+
+/// Serves connections to `listener` until `stop`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    responder: Arc<Responder>,
+    limits: Limits,
+    stop: CancellationToken,
+) {
+    let mut connections = JoinSet::new();
+    let mut sources = Sources::default();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(ended) = connections.join_next_with_id() => {
+                sources.leave(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, from) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                responder.metrics().refused_connection(RefusedConnection::Accept);
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let source = source(from.ip());
+        if connections.len() >= limits.connections {
+            responder.metrics().refused_connection(RefusedConnection::Total);
+            continue;
+        }
+        if sources.count(source) >= limits.connections_per_source {
+            responder.metrics().refused_connection(RefusedConnection::Source);
+            continue;
+        }
+        let responder = Arc::clone(&responder);
+        let task =
+            connections.spawn(connection::serve(stream, from, responder, limits, stop.clone()));
+        sources.enter(task.id(), source);
+    }
+    drop(listener);
+    let _ = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+/// Which source each connection is from, and how many each has.
+#[derive(Debug, Default)]
+struct Sources {
+    tasks: HashMap<task::Id, IpAddr>,
+    counts: HashMap<IpAddr, usize>,
+}
+
+impl Sources {
+    fn count(&self, source: IpAddr) -> usize {
+        self.counts.get(&source).copied().unwrap_or_default()
+    }
+
+    fn enter(&mut self, task: task::Id, source: IpAddr) {
+        self.tasks.insert(task, source);
+        *self.counts.entry(source).or_default() += 1;
+    }
+
+    fn leave(&mut self, task: task::Id) {
+        let Some(source) = self.tasks.remove(&task) else { return };
+        if let Entry::Occupied(mut count) = self.counts.entry(source) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+/// One subscriber: an IPv4 address, or an IPv6 /64.
+fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & u128::MAX << 64)),
+    }
+}
+
+/// Connections the kernel completes before we accept them.
+const BACKLOG: i32 = 1_024;
+/// How long the loop rests after the kernel failed to hand over a connection.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);

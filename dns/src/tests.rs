@@ -1,0 +1,8 @@
+//! Stories over the whole resolver: real sockets on loopback, a scripted upstream, a judge whose
+//! policy can change under way.
+
+mod abuse;
+mod answers;
+mod denials;
+mod upstreams;
+mod world;

@@ -1,0 +1,107 @@
+//! What happens when upstreams fail.
+
+use std::time::{Duration, Instant};
+
+use hickory_proto::{op::ResponseCode, rr::RecordType};
+
+use super::world::{Script, Scripted, World, told, zone};
+use crate::Limits;
+
+const FAILURE: Script = Script::Say(ResponseCode::ServFail, Vec::new(), Vec::new());
+
+#[tokio::test]
+async fn asks_the_next_upstream_after_a_failure() {
+    let (first, second) = (Scripted::start().await, Scripted::start().await);
+    second.otherwise(Script::Say(
+        ResponseCode::NoError,
+        zone(&["listed.example. 0 A 198.51.100.7", "other.example. 0 A 198.51.100.8"]),
+        Vec::new(),
+    ));
+    let refusal = Script::Say(ResponseCode::Refused, Vec::new(), Vec::new());
+    for failure in [FAILURE, refusal, Script::Silence] {
+        let world = World::start("127.0.0.1:0", &[&first, &second]).await;
+        first.otherwise(failure);
+        let answer = world.ask("listed.example.", RecordType::A).await;
+        assert_eq!(told(&answer), "NoError listed.example. 0 198.51.100.7");
+        assert!(!first.asked().is_empty());
+        // Once bitten, it is asked last.
+        let answer = world.ask("other.example.", RecordType::A).await;
+        assert_eq!(told(&answer), "NoError other.example. 0 198.51.100.8");
+        assert_eq!(first.asked(), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn takes_a_denial_for_an_answer() {
+    let (first, second) = (Scripted::start().await, Scripted::start().await);
+    let denial =
+        Script::Say(ResponseCode::NXDomain, Vec::new(), zone(&["example. 30 SOA 30"]));
+    first.otherwise(denial);
+    let world = World::start("127.0.0.1:0", &[&first, &second]).await;
+    for name in ["listed.example.", "other.example."] {
+        let answer = world.ask(name, RecordType::A).await;
+        assert_eq!(told(&answer), "NXDomain / example. 30 SOA 30");
+    }
+    assert_eq!(second.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn says_so_when_all_upstreams_fail_and_goes_on_denying() {
+    let (first, second) = (Scripted::start().await, Scripted::start().await);
+    first.otherwise(FAILURE);
+    second.otherwise(Script::Silence);
+    let world = World::start("127.0.0.1:0", &[&first, &second]).await;
+    let started = Instant::now();
+    let answer = world.ask("listed.example.", RecordType::A).await;
+    assert_eq!(told(&answer), "ServFail EDE 22");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_eq!(
+        world.judge.records(),
+        ["unprovisioned allow listed listed.example"],
+        "a failure is not a denial"
+    );
+    assert!(world.metric("postern_upstream_failures_total", "response-code") >= 1.0);
+    assert!(world.metric("postern_upstream_failures_total", "timeout") >= 1.0);
+    let answer = world.ask("www.bing.com.", RecordType::A).await;
+    assert_eq!(told(&answer), "NXDomain / . 5 SOA 5 EDE 15");
+}
+
+#[tokio::test]
+async fn refuses_loops_and_endless_chains_after_one_question() {
+    let upstream = Scripted::start().await;
+    upstream.say(
+        "listed.example",
+        RecordType::A,
+        &["listed.example. 30 CNAME a.example.", "a.example. 30 CNAME listed.example."],
+    );
+    let long: Vec<String> =
+        (0..12).map(|n| format!("c{n}.example. 30 CNAME c{}.example.", n + 1)).collect();
+    let mut long: Vec<&str> = long.iter().map(String::as_str).collect();
+    long.extend(["other.example. 30 CNAME c0.example.", "c12.example. 30 A 198.51.100.7"]);
+    upstream.say("other.example", RecordType::A, &long);
+    let world = World::start("127.0.0.1:0", &[&upstream]).await;
+    for name in ["listed.example.", "other.example."] {
+        assert_eq!(told(&world.ask(name, RecordType::A).await), "ServFail EDE 0", "{name}");
+        assert_eq!(upstream.asked().len(), 1);
+    }
+    assert_eq!(world.metric("postern_upstream_failures_total", "bad-answer"), 2.0);
+}
+
+#[tokio::test]
+async fn turns_questions_away_when_too_many_wait() {
+    let upstream = Scripted::start().await;
+    upstream.say("listed.example", RecordType::A, &["listed.example. 30 A 198.51.100.7"]);
+    let gate = upstream.hold();
+    let limits = Limits { udp_pending: 1, ..Limits::default() };
+    let world = World::start_with("127.0.0.1:0", &[&upstream], limits).await;
+    let waiting = world.ask("listed.example.", RecordType::A);
+    let turned_away = async {
+        upstream.arrival().await;
+        let answer = world.ask("other.example.", RecordType::A).await;
+        gate.notify_one();
+        answer
+    };
+    let (waited, turned_away) = tokio::join!(waiting, turned_away);
+    assert_eq!(told(&turned_away), "ServFail EDE 23");
+    assert_eq!(told(&waited), "NoError listed.example. 30 198.51.100.7");
+}
