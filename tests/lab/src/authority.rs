@@ -21,7 +21,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use crate::places::places;
+use crate::{clock, places::places};
 
 /// A certificate authority for one world.
 pub(crate) struct Authority {
@@ -60,12 +60,7 @@ impl Authority {
         .signed_by(&issuer)?
         .der()
         .to_vec();
-        Ok(Self {
-            issuer,
-            leaf_key: KeyPair::generate()?,
-            crl,
-            issued: Mutex::default(),
-        })
+        Ok(Self { issuer, leaf_key: KeyPair::generate()?, crl, issued: Mutex::default() })
     }
 
     /// The root certificate in PEM.
@@ -152,7 +147,7 @@ fn permitted() -> BTreeSet<String> {
 }
 
 fn lifetime() -> (SystemTime, SystemTime) {
-    let now = SystemTime::now();
+    let now = clock::wall();
     (now - CLOCK_SLACK, now + LIFETIME)
 }
 

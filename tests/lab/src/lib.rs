@@ -40,6 +40,6 @@ pub use journey::{Journey, Outlook, Step, StepReport, Verdict, find, journeys, p
 pub use metrics::Metrics;
 pub use namespace::Namespace;
 pub use places::{LISTED, Place, Role, Row, Schemes, place, places};
-pub use sim::{Answer, DnsAnswer, Fetch, Held, Outcome, Question, Record, Sim, Transport};
+pub use sim::{Answer, DnsAnswer, Fetch, Held, Outcome, Question, Record, Seen, Sim, Transport};
 pub use visit::{VisitError, visit};
 pub use world::{Form, Options, World, WorldError};

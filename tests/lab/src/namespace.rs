@@ -48,9 +48,8 @@ impl Namespace {
                 None => Ok(()),
             };
             // Threads the runtime starts are born in the namespace of this one.
-            let built = entered.and_then(|()| {
-                tokio::runtime::Builder::new_current_thread().enable_all().build()
-            });
+            let built = entered
+                .and_then(|()| tokio::runtime::Builder::new_current_thread().enable_all().build());
             match built {
                 Ok(runtime) => {
                     let _ = ready.send(Ok(runtime.handle().clone()));
@@ -63,12 +62,7 @@ impl Namespace {
             }
         })?;
         let runtime = is_ready.recv().map_err(io::Error::other)??;
-        Ok(Self {
-            name: name.to_owned(),
-            runtime,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { name: name.to_owned(), runtime, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The name `ip netns` knows it by.

@@ -51,11 +51,7 @@ pub(crate) struct Origin {
 impl Origin {
     pub(crate) fn new(authority: Arc<Authority>, hits: Hits) -> Self {
         let tls = authority.server();
-        Self {
-            authority,
-            tls,
-            hits,
-        }
+        Self { authority, tls, hits }
     }
 
     /// Accepts for ever.

@@ -83,80 +83,32 @@ pub fn place(name: &str) -> Option<Place> {
     places().find(|place| place.name.eq_ignore_ascii_case(name))
 }
 
-const HTTP: Schemes = Schemes {
-    http: true,
-    https: false,
-};
-const HTTPS: Schemes = Schemes {
-    http: false,
-    https: true,
-};
-const BOTH: Schemes = Schemes {
-    http: true,
-    https: true,
-};
-const NONE: Schemes = Schemes {
-    http: false,
-    https: false,
-};
+const HTTP: Schemes = Schemes { http: true, https: false };
+const HTTPS: Schemes = Schemes { http: false, https: true };
+const BOTH: Schemes = Schemes { http: true, https: true };
+const NONE: Schemes = Schemes { http: false, https: false };
 
 const fn row(printed: &'static str, name: &'static str, schemes: Schemes) -> Row {
-    Row {
-        printed,
-        name,
-        schemes,
-    }
+    Row { printed, name, schemes }
 }
 
 /// The table "Mobile Plans walled garden" of the Windows driver documentation, as published since 2023-12-12, in its spelling.
 pub const LISTED: [Row; 15] = [
-    row(
-        "ctldl.windowsupdate.com",
-        "ctldl.windowsupdate.com",
-        HTTP,
-    ),
-    row(
-        "www.msftconnecttest.com",
-        "www.msftconnecttest.com",
-        HTTP,
-    ),
+    row("ctldl.windowsupdate.com", "ctldl.windowsupdate.com", HTTP),
+    row("www.msftconnecttest.com", "www.msftconnecttest.com", HTTP),
     row("login.live.com", "login.live.com", BOTH),
-    row(
-        "storagetos.datamart.windows.com",
-        "storagetos.datamart.windows.com",
-        BOTH,
-    ),
+    row("storagetos.datamart.windows.com", "storagetos.datamart.windows.com", BOTH),
     row("cdp1.public-trust.com", "cdp1.public-trust.com", HTTP),
     row("ocsp.omniroot.com", "ocsp.omniroot.com", HTTP),
-    row(
-        "vassg142.ocsp.omniroot.com",
-        "vassg142.ocsp.omniroot.com",
-        HTTP,
-    ),
-    row(
-        "vassg142.crl.omniroot.com",
-        "vassg142.crl.omniroot.com",
-        HTTP,
-    ),
+    row("vassg142.ocsp.omniroot.com", "vassg142.ocsp.omniroot.com", HTTP),
+    row("vassg142.crl.omniroot.com", "vassg142.crl.omniroot.com", HTTP),
     row("mscrl.microsoft.com", "mscrl.microsoft.com", HTTP),
     row("crl.microsoft.com", "crl.microsoft.com", HTTP),
     row("crl3.digicert.com", "crl3.digicert.com", HTTP),
     row("Ocsp.digicert.com", "ocsp.digicert.com", HTTP),
-    row(
-        "mps.datamart.windows.com",
-        "mps.datamart.windows.com",
-        BOTH,
-    ),
-    row(
-        "staging.datamart.windows.com",
-        "staging.datamart.windows.com",
-        BOTH,
-    ),
-    row(
-        "*smartscreen.microsoft.com",
-        "nav.smartscreen.microsoft.com",
-        HTTPS,
-    ),
+    row("mps.datamart.windows.com", "mps.datamart.windows.com", BOTH),
+    row("staging.datamart.windows.com", "staging.datamart.windows.com", BOTH),
+    row("*smartscreen.microsoft.com", "nav.smartscreen.microsoft.com", HTTPS),
 ];
 
 const FIRST_LISTED: u8 = 10;
@@ -172,12 +124,7 @@ const OTHERS: [Place; 6] = [
 ];
 
 const fn other(name: &'static str, role: Role, schemes: Schemes, number: u8) -> Place {
-    Place {
-        name,
-        role,
-        schemes,
-        number,
-    }
+    Place { name, role, schemes, number }
 }
 
 #[cfg(test)]

@@ -43,10 +43,7 @@ pub(crate) enum Ground {
 
 impl Upstream {
     pub(crate) fn new(ground: Ground) -> Self {
-        Self(Arc::new(State {
-            ground,
-            questions: Mutex::default(),
-        }))
+        Self(Arc::new(State { ground, questions: Mutex::default() }))
     }
 
     /// How often a name was asked for, by any type or by one (`"A"`, `"AAAA"`, …).
@@ -151,16 +148,16 @@ impl Ground {
         let mut records = Vec::new();
         let mut owner = owner.clone();
         for target in chain {
-            let target = Name::from_ascii(format!("{target}.")).expect("our own names are well formed");
+            let target =
+                Name::from_ascii(format!("{target}.")).expect("our own names are well formed");
             records.push(Record::from_rdata(owner, TTL, RData::CNAME(CNAME(target.clone()))));
             owner = target;
         }
-        let address = match kind {
-            RecordType::A => Some(RData::A(A(v4))),
-            RecordType::AAAA => Some(RData::AAAA(AAAA(v6))),
-            _ => None,
-        };
-        records.extend(address.map(|data| Record::from_rdata(owner, TTL, data)));
+        if kind == RecordType::A {
+            records.push(Record::from_rdata(owner, TTL, RData::A(A(v4))));
+        } else if kind == RecordType::AAAA {
+            records.push(Record::from_rdata(owner, TTL, RData::AAAA(AAAA(v6))));
+        }
         Some(records)
     }
 
@@ -206,3 +203,34 @@ const NCSI_DNS_V6: Ipv6Addr = Ipv6Addr::new(0xfd3e, 0x4f5a, 0x5b81, 0, 0, 0, 0, 
 const TTL: u32 = 300;
 const MESSAGE_LIMIT: usize = 4096;
 const EDNS_PAYLOAD: u16 = 1232;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(name: &str, kind: RecordType) -> Option<Vec<(String, RecordType)>> {
+        let owner = Name::from_ascii(format!("{name}.")).unwrap();
+        let records = Ground::Internet.records(name, &owner, kind)?;
+        Some(records.iter().map(|r| (r.name.to_ascii(), r.record_type())).collect())
+    }
+
+    #[test]
+    fn the_ncsi_name_has_a_chain_of_two_links_that_differs_by_family() {
+        let v6 = kinds(NCSI_HOST, RecordType::AAAA).unwrap();
+        let expected = [
+            ("www.msftconnecttest.com.", RecordType::CNAME),
+            ("ncsi-geo.trafficmanager.example.", RecordType::CNAME),
+            ("6-c-0003.c-msedge.net.", RecordType::AAAA),
+        ];
+        assert_eq!(v6, expected.map(|(name, kind)| (name.to_owned(), kind)));
+        let v4 = kinds(NCSI_HOST, RecordType::A).unwrap();
+        assert_eq!(v4.last().unwrap().0, "4-c-0003.c-msedge.net.");
+    }
+
+    #[test]
+    fn a_place_has_addresses_and_nothing_else_and_a_stranger_does_not_exist() {
+        assert_eq!(kinds("login.live.com", RecordType::TXT), Some(Vec::new()));
+        assert_eq!(kinds("login.live.com", RecordType::A).unwrap().len(), 1);
+        assert_eq!(kinds("nobody-lives-here.example", RecordType::A), None);
+    }
+}

@@ -44,11 +44,7 @@ pub(super) fn page(host: &str, request: &Parts, body: &Bytes, crl: &[u8]) -> Pag
 }
 
 fn found(kind: &'static str, body: Bytes) -> Page {
-    Page {
-        status: StatusCode::OK,
-        kind,
-        body,
-    }
+    Page { status: StatusCode::OK, kind, body }
 }
 
 /// The answer of an SM-DP+ to `initiateAuthentication`, in the shape of GSMA SGP.22 §6.5.2.6: the server address is

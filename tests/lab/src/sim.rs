@@ -1,0 +1,219 @@
+//! A fake SIM: it asks DNS questions, opens connections and sends datagrams as a phone would, with real client stacks, and
+//! reports what it saw.
+
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    process::{Command, Output},
+    sync::Arc,
+    time::Duration,
+};
+
+use rustls::ClientConfig;
+use tokio::{
+    net::{TcpStream, UdpSocket},
+    time::timeout,
+};
+
+use crate::{clock, family::Family, gateway::Gateway, namespace::Namespace};
+
+mod dns;
+mod outcome;
+mod web;
+
+pub use dns::{DnsAnswer, Question, Record, Transport};
+pub use outcome::{Answer, Outcome, Seen};
+pub use web::{Fetch, Held};
+
+/// A fake SIM.
+#[derive(Debug)]
+pub struct Sim {
+    number: u8,
+    namespace: Arc<Namespace>,
+    way: Way,
+    tls: Arc<ClientConfig>,
+}
+
+/// How a SIM's packets come to the gateway.
+#[derive(Debug, Clone)]
+pub(crate) enum Way {
+    /// By routing and steering, whatever address the SIM chose.
+    Routed,
+    /// By connecting to the gateway's own listeners.
+    Loopback(Arc<Gateway>),
+}
+
+impl Sim {
+    pub(crate) fn new(
+        number: u8,
+        namespace: Arc<Namespace>,
+        way: Way,
+        tls: Arc<ClientConfig>,
+    ) -> Self {
+        Self { number, namespace, way, tls }
+    }
+
+    /// The longest a SIM waits for anything before it reports [`Outcome::TimedOut`].
+    pub const PATIENCE: Duration = Duration::from_secs(5);
+
+    /// Its number, from 1.
+    #[must_use]
+    pub fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Its own address. In the loopback form all SIMs share the loopback address.
+    #[must_use]
+    pub fn address(&self, family: Family) -> IpAddr {
+        let n = self.number;
+        match (&self.way, family) {
+            (Way::Routed, Family::V4) => Ipv4Addr::new(100, 64, n, 2).into(),
+            (Way::Routed, Family::V6) => {
+                // The subnet is written with the number's decimal digits.
+                let subnet = u16::from_str_radix(&n.to_string(), 16).unwrap_or_default();
+                Ipv6Addr::new(0x2001, 0xdb8, 0x64, subnet, 0, 0, 0, 2).into()
+            }
+            (Way::Loopback(_), Family::V4) => Ipv4Addr::LOCALHOST.into(),
+            (Way::Loopback(_), Family::V6) => Ipv6Addr::LOCALHOST.into(),
+        }
+    }
+
+    /// The namespace it lives in, for what this type cannot do.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Asks a DNS question.
+    #[must_use]
+    pub fn ask(&self, question: &Question) -> DnsAnswer {
+        let server = question.server.or_else(|| self.resolver(question.family));
+        let Some(server) = server else {
+            return DnsAnswer::none(Outcome::Broken("the gateway does not listen for DNS".into()));
+        };
+        let question = question.clone();
+        self.namespace.run(async move { dns::ask(&question, server).await })
+    }
+
+    /// Fetches one page: resolves the name, connects, speaks, closes.
+    #[must_use]
+    pub fn fetch(&self, fetch: &Fetch) -> Seen {
+        match self.open(fetch) {
+            Ok(held) => {
+                let mut seen = held.send(fetch);
+                seen.elapsed += held.opening();
+                seen
+            }
+            Err(seen) => seen,
+        }
+    }
+
+    /// Opens a connection for a page (for HTTPS up to the end of the handshake) and holds it open.
+    ///
+    /// # Errors
+    /// What the SIM saw instead of a connection.
+    pub fn open(&self, fetch: &Fetch) -> Result<Held, Seen> {
+        let start = clock::now();
+        let address = match self.destination(fetch) {
+            Ok(address) => address,
+            Err(outcome) => {
+                return Err(Seen { outcome, elapsed: start.elapsed() });
+            }
+        };
+        let tls = fetch.is_secure().then(|| Arc::clone(&self.tls));
+        let fetch = fetch.clone();
+        let opened = self.namespace.run(async move { web::open(&fetch, address, tls).await });
+        match opened {
+            Ok(connection) => {
+                Ok(Held::new(connection, Arc::clone(&self.namespace), start.elapsed()))
+            }
+            Err(outcome) => Err(Seen { outcome, elapsed: start.elapsed() }),
+        }
+    }
+
+    /// Connects by TCP, then closes. [`Outcome::Connected`] if it could.
+    #[must_use]
+    pub fn connect(&self, address: SocketAddr) -> Seen {
+        self.timed(async move {
+            match TcpStream::connect(address).await {
+                Ok(_) => Outcome::Connected,
+                Err(error) => Outcome::of_socket(&error),
+            }
+        })
+    }
+
+    /// Sends a datagram from a connected socket and waits for an answer or for the ICMP error the kernel reports.
+    #[must_use]
+    pub fn send_datagram(&self, address: SocketAddr, payload: &'static [u8]) -> Seen {
+        self.timed(async move {
+            let any: IpAddr = if address.is_ipv6() {
+                Ipv6Addr::UNSPECIFIED.into()
+            } else {
+                Ipv4Addr::UNSPECIFIED.into()
+            };
+            let exchange = async {
+                let socket = UdpSocket::bind((any, 0)).await?;
+                socket.connect(address).await?;
+                socket.send(payload).await?;
+                socket.recv(&mut [0; 2048]).await
+            };
+            match exchange.await {
+                Ok(_) => Outcome::Connected,
+                Err(error) => Outcome::of_socket(&error),
+            }
+        })
+    }
+
+    /// Runs a program where this SIM lives.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn command(&self, mut command: Command) -> std::io::Result<Output> {
+        self.namespace.call(move || command.output())
+    }
+
+    fn timed<F>(&self, attempt: F) -> Seen
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        self.namespace.run(async move {
+            let start = clock::now();
+            let outcome = timeout(Self::PATIENCE, attempt).await.unwrap_or(Outcome::TimedOut);
+            Seen { outcome, elapsed: start.elapsed() }
+        })
+    }
+
+    /// Where to connect for a page: the address it insists on, or the first of the DNS answer; in the loopback form the
+    /// gateway's own listener, after the same question.
+    fn destination(&self, fetch: &Fetch) -> Result<SocketAddr, Outcome> {
+        let family = fetch.family_wanted();
+        let address = match fetch.address_forced() {
+            Some(address) => address,
+            None => {
+                let answer = self.ask(&Question::address(fetch.host(), family));
+                let first = answer.addresses().next();
+                first.ok_or(answer.outcome)?
+            }
+        };
+        match &self.way {
+            Way::Routed => Ok(SocketAddr::new(address, fetch.port())),
+            Way::Loopback(gateway) => {
+                let key = if fetch.is_secure() { "https" } else { "http" };
+                gateway
+                    .listening_in(key, family)
+                    .ok_or(Outcome::Refused(ErrorKind::AddrNotAvailable))
+            }
+        }
+    }
+
+    /// The resolver a SIM believes in. Any address does: steering takes every question.
+    fn resolver(&self, family: Family) -> Option<SocketAddr> {
+        match (&self.way, family) {
+            (Way::Routed, Family::V4) => Some((Ipv4Addr::new(192, 0, 2, 53), 53).into()),
+            (Way::Routed, Family::V6) => {
+                Some((Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x53), 53).into())
+            }
+            (Way::Loopback(gateway), family) => gateway.listening_in("dns", family),
+        }
+    }
+}
