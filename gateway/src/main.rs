@@ -1,2 +1,7 @@
-//! x
-fn main(){}
+//! The program `postern`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gateway::main()
+}

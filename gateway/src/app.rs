@@ -1,0 +1,279 @@
+//! The only place where the parts meet.
+//!
+//! Everything that can fail at start fails here, before the first subscriber is served; what was
+//! bound until then is let go.
+
+use std::{fmt::Write as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use policy::{Diagnostic, Snapshot};
+use prometheus::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{Admin, AdminError, Desk, Readiness, Token, TokenError},
+    clock,
+    config::{Config, ConfigError, ProxyConfig, SteeringMode},
+    court::Court,
+    log::{Audit, DecisionLog, Event, LogError, OpenError, Pseudonyms},
+    proxy::{self, Proxy, ProxySettings},
+    reload::{ReloadError, Reloaded, Reloader, Trigger, WatchError, watch},
+    steering::{Ports, Steering, SteeringError},
+};
+
+/// The gateway, bound and steered to, not yet serving.
+pub(crate) struct App {
+    node: String,
+    dns: dns::Server,
+    proxy: Option<(Proxy, Duration)>,
+    admin: Admin,
+    desk: Arc<Desk>,
+    reloader: Arc<Reloader>,
+    audit: Arc<Audit>,
+    steering: Option<Arc<Steering>>,
+    addresses: Addresses,
+}
+
+/// Every bound address.
+#[derive(Clone, Debug)]
+struct Addresses {
+    ports: Ports,
+    admin: SocketAddr,
+}
+
+/// Why the gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Dns(#[from] dns::BindError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error("a metric cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    #[error("the policy could not be put in force")]
+    NotPublished,
+    #[error(transparent)]
+    Policy(#[from] ReloadError),
+    #[error(transparent)]
+    Proxy(#[from] proxy::BindError),
+    #[error(transparent)]
+    Resolver(#[from] dns::InvalidUpstream),
+    #[error(transparent)]
+    Steering(#[from] SteeringError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+}
+
+impl App {
+    /// Reads the files, binds the listeners, loads the steering.
+    ///
+    /// # Errors
+    ///
+    /// Says what is in the way. Nothing stays bound, and no steering is left behind.
+    pub(crate) async fn start(path: &Path, allow_rollback: bool) -> Result<Self, StartError> {
+        let (config, warnings) = Config::load(path)?;
+        warn(&warnings);
+        let registry = Registry::new();
+        register_process(&registry)?;
+        let token = config.admin.token_file.as_deref().map(Token::load).transpose()?;
+        let audit = Arc::new(Audit::open(config.log.audit.as_deref())?);
+        let court = Arc::new(Court::new(&registry, decision_log(&config, &registry)?)?);
+        let judge: Arc<dyn dns::Judge> = Arc::clone(&court) as _;
+
+        let dns_metrics = dns::Metrics::register(&registry)?;
+        let resolver =
+            Arc::new(dns::Resolver::new(&config.dns.upstreams, Arc::clone(&dns_metrics))?);
+        let transparent = config.steering.mode == SteeringMode::Tproxy;
+        let proxy = match &config.proxy {
+            None => None,
+            Some(wanted) => {
+                let settings = settings(wanted, config.steering.mode);
+                let metrics = proxy::Metrics::register(&registry)?;
+                let (judge, resolver) = (Arc::clone(&judge), Arc::clone(&resolver));
+                // Bound after the policy below; the reloader needs the sessions first.
+                Some((settings, metrics, judge, resolver, wanted.drain_time))
+            }
+        };
+        // The policy is checked before anything is bound: a wrong one leaves no trace.
+        crate::reload::check(&config.policy, config.environment).await?;
+        let dns_settings = dns::Settings {
+            listen: config.dns.listen.clone(),
+            transparent,
+            limits: dns::Limits::default(),
+        };
+        let dns = dns::Server::bind(&dns_settings, judge, Arc::clone(&resolver), dns_metrics).await?;
+        let proxy = match proxy {
+            None => None,
+            Some((settings, metrics, judge, resolver, drain_time)) => {
+                Some((Proxy::bind(&settings, judge, resolver, metrics)?, drain_time))
+            }
+        };
+        let reloader = Arc::new(Reloader::new(
+            config.policy.clone(),
+            config.environment,
+            allow_rollback,
+            Arc::clone(&court),
+            proxy.as_ref().map(|(proxy, _)| proxy.sessions()),
+            Arc::clone(&audit),
+            &registry,
+        )?);
+        let Some(snapshot) = published(reloader.reload(Trigger::Start, false).await?) else {
+            return Err(StartError::NotPublished);
+        };
+        let desk = Arc::new(Desk {
+            court,
+            reloader: Arc::clone(&reloader),
+            registry,
+            token,
+            audit: Arc::clone(&audit),
+            readiness: Readiness::default(),
+        });
+        let admin = Admin::bind(&config.admin, Arc::clone(&desk))?;
+        let ports = Ports {
+            dns: dns.addresses(),
+            http: proxy.as_ref().map(|(proxy, _)| proxy.http_addresses()).unwrap_or_default(),
+            https: proxy.as_ref().map(|(proxy, _)| proxy.https_addresses()).unwrap_or_default(),
+        };
+        let steering = config
+            .steering
+            .install
+            .then(|| Steering::install(&config.steering, &ports, snapshot.policy()))
+            .transpose()?
+            .map(Arc::new);
+        if let Some(steering) = &steering {
+            reloader.steer(Arc::clone(steering));
+        }
+        let addresses = Addresses { ports, admin: admin.address() };
+        let node = config.node;
+        Ok(Self { node, dns, proxy, admin, desk, reloader, audit, steering, addresses })
+    }
+
+    /// One line with every bound address.
+    pub(crate) fn listening(&self) -> String {
+        let Addresses { ports: Ports { dns, http, https }, admin } = &self.addresses;
+        let mut line = "listening".to_owned();
+        for (service, addresses) in
+            [("dns", dns.as_slice()), ("http", http), ("https", https), ("admin", &[*admin])]
+        {
+            if !addresses.is_empty() {
+                let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+                // Writing to a string cannot fail.
+                let _ = write!(line, " {service}={}", list.join(","));
+            }
+        }
+        line
+    }
+
+    /// Serves until `stop`, then drains and takes the steering away. Reloads on `hangup`.
+    ///
+    /// Returns whether everything ended as it should.
+    pub(crate) async fn run(self, stop: CancellationToken, mut hangup: impl Hangup) -> bool {
+        let Self { node, dns, proxy, admin, desk, reloader, audit, steering, .. } = self;
+        let mut serving = JoinSet::new();
+        match watch(Arc::clone(&reloader), stop.clone()) {
+            Ok(watching) => drop(serving.spawn(watching)),
+            Err(error) => tracing::warn!(%error, "reload by signal or admin API only"),
+        }
+        serving.spawn(dns.run(stop.clone()));
+        if let Some((proxy, drain_time)) = proxy {
+            serving.spawn(proxy.run(stop.clone(), drain_time));
+        }
+        // The admin API answers until the last session has drained.
+        let closing = CancellationToken::new();
+        let mut answering = JoinSet::new();
+        answering.spawn(admin.run(closing.clone()));
+        desk.readiness.listening();
+        audit.write(&Event::Started { node: &node }, clock::now());
+
+        let mut sound = true;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = hangup.next() => drop(reloader.reload(Trigger::Signal, false).await),
+                ended = serving.join_next() => {
+                    // Asked to stop, every part ends; only before is that a fault.
+                    if stop.is_cancelled() {
+                        sound &= !matches!(ended, Some(Err(_)));
+                        break;
+                    }
+                    tracing::error!(panicked = matches!(ended, Some(Err(_))), "a part ended by itself");
+                    sound = false;
+                    break;
+                }
+            }
+        }
+        desk.readiness.stopping();
+        stop.cancel();
+        while let Some(ended) = serving.join_next().await {
+            sound &= ended.is_ok();
+        }
+        closing.cancel();
+        while answering.join_next().await.is_some() {}
+        if let Some(steering) = steering
+            && let Err(error) = steering.remove()
+        {
+            tracing::error!(%error, "steering not removed");
+            sound = false;
+        }
+        audit.write(&Event::Stopped { node: &node }, clock::now());
+        sound
+    }
+}
+
+/// Something that asks for a reload now and then.
+pub(crate) trait Hangup {
+    /// Waits for the next wish.
+    fn next(&mut self) -> impl Future<Output = ()>;
+}
+
+fn published(reloaded: Reloaded) -> Option<Arc<Snapshot>> {
+    match reloaded {
+        Reloaded::Published { snapshot, warnings, .. } => {
+            warn(&warnings);
+            Some(snapshot)
+        }
+        Reloaded::Rehearsed { .. } | Reloaded::Unchanged { .. } => None,
+    }
+}
+
+fn settings(wanted: &ProxyConfig, mode: SteeringMode) -> ProxySettings {
+    ProxySettings {
+        http: wanted.http.clone(),
+        https: wanted.https.clone(),
+        mode: match mode {
+            SteeringMode::None => proxy::Steering::None,
+            SteeringMode::Redirect => proxy::Steering::Redirect,
+            SteeringMode::Tproxy => proxy::Steering::Tproxy,
+        },
+        limits: wanted.limits,
+        mark: None,
+    }
+}
+
+fn decision_log(config: &Config, registry: &Registry) -> Result<Option<DecisionLog>, StartError> {
+    let Some(path) = &config.log.decisions else { return Ok(None) };
+    let pseudonyms = Pseudonyms::new(config.log.pseudonym_key_file.as_deref())
+        .map_err(LogError::Pseudonym)?;
+    match DecisionLog::open(path, &config.node, config.log.allow_sample, pseudonyms, registry) {
+        Ok(log) => Ok(Some(log)),
+        Err(OpenError::Log(error)) => Err(error.into()),
+        Err(OpenError::Metrics(error)) => Err(error.into()),
+    }
+}
+
+fn register_process(registry: &Registry) -> prometheus::Result<()> {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    registry.register(Box::new(process))
+}
+
+fn warn(diagnostics: &[Diagnostic]) {
+    for Diagnostic { code, file, message, .. } in diagnostics {
+        tracing::warn!(code, %file, message, "finding");
+    }
+}

@@ -1,0 +1,73 @@
+//! The command line. Exit codes are those of `diff(1)`: 0 fine, 1 found, 2 could not run.
+
+mod check;
+mod completions;
+mod document;
+mod explain;
+mod hostsets;
+mod lab;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A walled-garden gateway for mobile operators: a SIM without a plan reaches the hosts it needs
+/// to buy one, and nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "postern", version, max_term_width = 100, after_help = FIRST_STEPS)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Run(run::RunCommand),
+    /// Run the emulated world: a fake Microsoft, a fake operator, fake SIMs.
+    Lab(lab::LabCommand),
+    /// Check a policy or a gateway.toml and report every mistake at once.
+    Check(check::CheckCommand),
+    /// Say what becomes of a request, by which rule, and why.
+    Explain(explain::ExplainCommand),
+    /// List the built-in host sets, or show one.
+    Hostsets(hostsets::HostsetsCommand),
+    /// Print a completion script for a shell.
+    Completions(completions::CompletionsCommand),
+}
+
+/// Runs the program; the process ends with what it returns.
+#[must_use]
+pub fn main() -> ExitCode {
+    // clap ends the process itself: 0 for --help, 2 for a wrong call.
+    match Arguments::parse().command {
+        Command::Run(command) => run::run(command),
+        Command::Lab(command) => lab::run(command),
+        Command::Check(command) => check::run(command),
+        Command::Explain(command) => explain::run(command),
+        Command::Hostsets(command) => hostsets::run(command),
+        Command::Completions(command) => completions::run(command),
+    }
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  postern lab run                                  see a garden work, on this machine alone
+  postern check policy.toml                        find every mistake in a policy
+  postern explain --policy policy.toml --class unprovisioned https://www.bing.com
+  postern run --config gateway.toml                serve
+
+Exit codes: 0 fine, allowed, equal; 1 found, denied, different; 2 could not run.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,124 @@
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use jiff::civil::date;
+use policy::{Code, Diagnostic, Severity, Source, compile};
+
+use super::{Document, Format, is_gateway, write};
+
+/// Every policy of a folder, with what is found on a fixed day.
+fn policies(folder: &str) -> Vec<(PathBuf, Document, Vec<Diagnostic>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/policies").join(folder);
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    let read = paths.into_iter().map(|path| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let document = Document { name, text: fs::read_to_string(&path).unwrap() };
+        let found = match compile(&document.source(), date(2026, 11, 23)) {
+            Ok(compiled) => compiled.warnings,
+            Err(found) => {
+                assert!(found.iter().any(|found| found.severity == Severity::Error), "{path:?}");
+                found
+            }
+        };
+        (path, document, found)
+    });
+    read.collect()
+}
+
+fn printed(found: &[Diagnostic], document: &Document, format: Format) -> String {
+    let mut page = Vec::new();
+    write(found, document, !found.is_empty(), format, false, &mut page).unwrap();
+    String::from_utf8(page).unwrap()
+}
+
+#[test]
+fn good_policies_have_no_findings() {
+    for (path, _, found) in policies("good") {
+        assert_eq!(found, [], "{path:?}");
+    }
+}
+
+/// `UPDATE_GOLDEN=1` writes the reports anew.
+#[test]
+fn bad_policies_have_the_expected_reports() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    for (path, document, found) in policies("bad") {
+        let page = printed(&found, &document, Format::Text);
+        let golden = path.with_extension("expected");
+        if update {
+            fs::write(&golden, &page).unwrap();
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(page, expected, "{golden:?}; UPDATE_GOLDEN=1 writes it anew");
+    }
+}
+
+#[test]
+fn every_code_has_a_bad_policy() {
+    let all = policies("bad");
+    let shown: BTreeSet<&str> =
+        all.iter().flat_map(|(_, _, found)| found.iter().map(|found| found.code)).collect();
+    // Limits are tripped by long documents, which nobody wants to read as files.
+    let limits = [Code::DocumentTooLarge.id(), Code::TooMany.id()];
+    for code in Code::ALL.iter().map(|code| code.id()).filter(|code| !limits.contains(code)) {
+        assert!(shown.contains(code), "{code}");
+    }
+}
+
+#[test]
+fn findings_are_in_order_and_inside_the_text() {
+    for (path, document, found) in policies("bad") {
+        assert!(found.is_sorted_by_key(|found| found.span.start), "{path:?}");
+        for finding in &found {
+            assert!(document.text.get(finding.span.clone()).is_some(), "{path:?} {finding:?}");
+        }
+    }
+}
+
+#[test]
+fn programs_get_every_finding_with_its_place() {
+    let all = policies("bad");
+    let (_, document, found) = all.iter().find(|(path, _, _)| path.ends_with("sets.toml")).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&printed(found, document, Format::Json)).unwrap();
+    assert_eq!((&json["format_version"], &json["outcome"]), (&1.into(), &"found".into()));
+    assert_eq!(json["diagnostics"].as_array().unwrap().len(), found.len());
+    assert_eq!(json["diagnostics"][0]["line"], 15);
+
+    let sarif: serde_json::Value =
+        serde_json::from_str(&printed(found, document, Format::Sarif)).unwrap();
+    let run = &sarif["runs"][0];
+    assert_eq!(run["results"].as_array().unwrap().len(), found.len());
+    assert_eq!(run["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"], 15);
+    assert_eq!(run["tool"]["driver"]["rules"].as_array().unwrap().len(), Code::ALL.len());
+
+    let github = printed(found, document, Format::Github);
+    assert_eq!(github.lines().count(), found.len());
+    assert!(github.starts_with("::error file=sets.toml,line=15,"), "{github}");
+}
+
+#[test]
+fn tells_a_gateway_from_a_policy() {
+    let gateway = "node = \"edge-1\"\nenvironment = \"lab\"\npolicy = \"policy.toml\"\n";
+    assert!(is_gateway(gateway));
+    assert!(is_gateway(&format!("{gateway}[dns\n")));
+    assert!(!is_gateway("schema = 1\nname = \"x\"\n"));
+    assert!(!is_gateway(""));
+}
+
+#[test]
+fn an_oversized_policy_is_found_without_reading_it_whole() {
+    let document = Document { name: "big.toml".into(), text: " ".repeat((16 << 20) + 1) };
+    let source: Source<'_> = document.source();
+    let found = compile(&source, date(2026, 11, 23)).unwrap_err();
+    assert_eq!(found[0].code, Code::DocumentTooLarge.id());
+}

@@ -1,0 +1,173 @@
+//! `gateway.toml`: listeners, limits and keys; read once, at start.
+//!
+//! Durations and sizes are text with a unit. Every finding about the file is reported at once;
+//! paths in it are relative to the file.
+
+mod read;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use dns::Upstream;
+use policy::{Diagnostic, Environment, Severity};
+
+use crate::proxy::Limits;
+
+/// A checked `gateway.toml`.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// The node's name in logs and metrics of a fleet.
+    pub(crate) node: String,
+    /// The environment; the policy's must be equal.
+    pub(crate) environment: Environment,
+    /// The policy file.
+    pub(crate) policy: PathBuf,
+    /// How traffic comes to the listeners.
+    pub(crate) steering: SteeringConfig,
+    /// The resolver.
+    pub(crate) dns: DnsConfig,
+    /// The proxy; absent where an operator wants the resolver alone.
+    pub(crate) proxy: Option<ProxyConfig>,
+    /// The admin listener.
+    pub(crate) admin: AdminConfig,
+    /// The decision and audit logs.
+    pub(crate) log: LogConfig,
+}
+
+/// How traffic comes to the listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SteeringConfig {
+    /// The mechanism.
+    pub(crate) mode: SteeringMode,
+    /// Interfaces towards subscribers.
+    pub(crate) interfaces: Vec<String>,
+    /// Whether this program loads the nftables table and the routes.
+    pub(crate) install: bool,
+    /// The packet mark of steered traffic.
+    pub(crate) mark: u32,
+    /// The routing table that delivers marked packets here.
+    pub(crate) table: u32,
+}
+
+/// The mechanism that brings subscribers' traffic to the listeners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SteeringMode {
+    /// Traffic is sent to the listeners' own addresses.
+    None,
+    /// Destination translation on this host; the original destination is asked of conntrack.
+    Redirect,
+    /// TPROXY: the listener's socket carries the original destination.
+    Tproxy,
+}
+
+/// The resolver's settings.
+#[derive(Clone, Debug)]
+pub(crate) struct DnsConfig {
+    /// Addresses for UDP and TCP.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Resolvers that are asked about allowed names, in order.
+    pub(crate) upstreams: Vec<Upstream>,
+}
+
+/// The proxy's settings.
+#[derive(Clone, Debug)]
+pub(crate) struct ProxyConfig {
+    /// Addresses for port 80.
+    pub(crate) http: Vec<SocketAddr>,
+    /// Addresses for port 443.
+    pub(crate) https: Vec<SocketAddr>,
+    /// Bounds.
+    pub(crate) limits: Limits,
+    /// What live sessions get to end by themselves at stop.
+    pub(crate) drain_time: Duration,
+}
+
+/// The admin listener's settings.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminConfig {
+    /// Its address.
+    pub(crate) listen: SocketAddr,
+    /// The file that holds the bearer token; without one, nothing can be changed over the network.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificate and key; demanded for every address that is not loopback.
+    pub(crate) tls: Option<AdminTls>,
+}
+
+/// The admin listener's certificate.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminTls {
+    /// PEM file with the chain.
+    pub(crate) certificate: PathBuf,
+    /// PEM file with the private key.
+    pub(crate) key: PathBuf,
+}
+
+/// Where the two logs go.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogConfig {
+    /// Decisions: denials always, allows sampled; lossy under overload, with a counted gap.
+    pub(crate) decisions: Option<PathBuf>,
+    /// One of how many allows is kept.
+    pub(crate) allow_sample: u32,
+    /// Policy changes and admin actions; never dropped.
+    pub(crate) audit: Option<PathBuf>,
+    /// The key of the subscribers' pseudonyms; without one, they change with every start.
+    pub(crate) pseudonym_key_file: Option<PathBuf>,
+}
+
+/// Why a `gateway.toml` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file was read, and says something it may not.
+    #[error("{} has {} errors", path.display(), diagnostics.iter().filter(|d| d.severity == Severity::Error).count())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Its text, for the report.
+        text: String,
+        /// Every finding.
+        diagnostics: Vec<Diagnostic>,
+    },
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or has at least one error.
+    pub(crate) fn load(path: &Path) -> Result<(Self, Vec<Diagnostic>), ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        match Self::parse(path, &text) {
+            Ok(found) => Ok(found),
+            Err(diagnostics) => {
+                Err(ConfigError::Invalid { path: path.to_owned(), text, diagnostics })
+            }
+        }
+    }
+
+    /// Checks the text of the file at `path`; returns the warnings beside the settings.
+    ///
+    /// # Errors
+    ///
+    /// Every finding, if one of them is an error.
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+        read::read(path, text)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+use std::{path::Path, time::Duration};
+
+use super::{Config, SteeringMode};
+
+const SAMPLE: &str = r#"
+node        = "edge-1"
+environment = "production"
+policy      = "policy.toml"
+[steering]
+mode        = "tproxy"
+interfaces  = ["ue0"]
+[dns]
+listen      = ["0.0.0.0:5353", "[::]:5353"]
+upstreams   = ["udp://198.51.100.53"]
+[proxy]
+http        = ["0.0.0.0:8080", "[::]:8080"]
+https       = ["0.0.0.0:8443", "[::]:8443"]
+quic        = "reject"
+[proxy.limits]
+hello_time  = "750ms"
+[admin]
+listen      = "127.0.0.1:9180"
+token_file  = "admin.token"
+"#;
+
+fn codes(text: &str) -> Vec<&'static str> {
+    match Config::parse(Path::new("gateway.toml"), text) {
+        Ok((_, warnings)) => warnings.iter().map(|diagnostic| diagnostic.code).collect(),
+        Err(diagnostics) => diagnostics.iter().map(|diagnostic| diagnostic.code).collect(),
+    }
+}
+
+#[test]
+fn reads_the_sample() {
+    let (config, warnings) = Config::parse(Path::new("/etc/postern/gateway.toml"), SAMPLE).unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!(config.policy, Path::new("/etc/postern/policy.toml"));
+    assert_eq!(config.steering.mode, SteeringMode::Tproxy);
+    assert!(config.steering.install);
+    assert_eq!(config.proxy.unwrap().limits.hello_time, Duration::from_millis(750));
+    assert_eq!(config.admin.token_file.unwrap(), Path::new("/etc/postern/admin.token"));
+}
+
+#[test]
+fn refuses_what_it_cannot_mean() {
+    for (from, to, expected) in [
+        ("node        = \"edge-1\"", "node = \"edge 1\"", "GW0002"),
+        ("node        = \"edge-1\"", "node = 1", "GW0001"),
+        ("quic        = \"reject\"", "quik = \"reject\"", "GW0001"),
+        ("quic        = \"reject\"", "quic = \"inspect\"", "GW0002"),
+        ("[\"ue0\"]", "[]", "GW0004"),
+        ("[\"ue0\"]", "[\"ue0\\\" accept\"]", "GW0002"),
+        ("\"udp://198.51.100.53\"", "", "GW0004"),
+        ("127.0.0.1:9180", "0.0.0.0:9180", "GW0005"),
+        ("127.0.0.1:9180", "localhost:9180", "GW0002"),
+        ("750ms", "750", "GW0002"),
+        ("750ms", "0s", "GW0002"),
+        ("750ms", "25h", "GW0002"),
+        ("0.0.0.0:8080", "0.0.0.0:99999", "GW0002"),
+    ] {
+        let text = SAMPLE.replace(from, to);
+        assert_ne!(text, SAMPLE, "{from}");
+        assert!(codes(&text).contains(&expected), "{to}: {:?}", codes(&text));
+    }
+}
+
+#[test]
+fn reports_every_mistake_at_once() {
+    let text = SAMPLE
+        .replace("edge-1", "edge 1")
+        .replace("127.0.0.1:9180", "0.0.0.0:9180")
+        .replace("750ms", "soon");
+    assert_eq!(codes(&text).len(), 3);
+}
+
+#[test]
+fn says_what_this_version_does_not_serve() {
+    let text = format!("{SAMPLE}\n[state]\nengine = \"embedded\"\npath = \"state.redb\"\n");
+    assert_eq!(codes(&text), ["GW0003"]);
+}

@@ -1,0 +1,82 @@
+//! The TLS alert that tells a subscriber's client why it is refused.
+//!
+//! One table from the reason of a denial to the alert (RFC 8446 section 6.2).
+
+use policy::Reason;
+
+use super::dial::DialError;
+
+/// A fatal alert's description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Alert {
+    UnexpectedMessage,
+    HandshakeFailure,
+    IllegalParameter,
+    AccessDenied,
+    DecodeError,
+    InternalError,
+    UserCanceled,
+    UnrecognizedName,
+}
+
+impl Alert {
+    /// The alert for a denial.
+    pub(super) fn for_reason(reason: Reason) -> Self {
+        match reason {
+            Reason::NotListed
+            | Reason::SchemeNotListed
+            | Reason::PortNotListed
+            | Reason::Expired
+            | Reason::Ncsi
+            | Reason::NoSni
+            | Reason::BadSni
+            | Reason::IpLiteral
+            | Reason::NoHost
+            | Reason::BadHost => Self::UnrecognizedName,
+            Reason::Barred
+            | Reason::UnknownSubscriber
+            | Reason::Limit
+            | Reason::NoPolicy
+            | Reason::Quic
+            | Reason::MethodNotAllowed => Self::AccessDenied,
+            Reason::DuplicateExtension | Reason::HelloChanged => Self::IllegalParameter,
+            Reason::HelloTooLarge => Self::DecodeError,
+            Reason::NotTls => Self::UnexpectedMessage,
+            Reason::HelloTimeout => Self::UserCanceled,
+            Reason::Loop | Reason::UpstreamAddressRefused => Self::InternalError,
+            // Never the reason of a denial.
+            Reason::Listed | Reason::Open => Self::HandshakeFailure,
+        }
+    }
+
+    /// The alert for an origin that cannot be reached.
+    pub(super) fn for_dial(error: &DialError) -> Self {
+        match error {
+            DialError::Unresolved(_)
+            | DialError::AddressRefused
+            | DialError::Loop
+            | DialError::Unreachable { .. }
+            | DialError::TimedOut { .. } => Self::InternalError,
+        }
+    }
+
+    /// The alert as one TLS record.
+    pub(super) fn record(self) -> [u8; 7] {
+        const ALERT: u8 = 21;
+        const FATAL: u8 = 2;
+        [ALERT, 3, 3, 0, 2, FATAL, self.description()]
+    }
+
+    fn description(self) -> u8 {
+        match self {
+            Self::UnexpectedMessage => 10,
+            Self::HandshakeFailure => 40,
+            Self::IllegalParameter => 47,
+            Self::AccessDenied => 49,
+            Self::DecodeError => 50,
+            Self::InternalError => 80,
+            Self::UserCanceled => 90,
+            Self::UnrecognizedName => 112,
+        }
+    }
+}

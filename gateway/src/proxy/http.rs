@@ -1,0 +1,288 @@
+//! One connection on port 80: every request on it is read, judged and dialled for itself.
+//!
+//! Our own reader sees each head first, and what it refuses nobody else sees. What is allowed is
+//! handed to the forwarder, one request at a time, together with a connection to the origin that
+//! was dialled for this request alone.
+
+mod answer;
+mod forward;
+mod head;
+mod probe;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use policy::{Class, Reason, Snapshot, Subject, Verdict};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+
+use self::{
+    answer::Answer,
+    forward::{Errand, Forwarder},
+    head::{Head, HeadFault, HeadProgress, HeadReader, Method},
+    probe::{Probe, probe},
+    wire::Wire,
+};
+use super::{
+    Parts,
+    dial::{DialError, Dialled},
+    farewell::farewell,
+    judge,
+    outcome::{OurEnd, Outcome, PolicyEnd, SubscriberEnd},
+    sessions::Session,
+};
+
+/// Serves connections on port 80.
+pub(super) struct HttpService {
+    parts: Arc<Parts>,
+    forwarder: Forwarder,
+}
+
+/// Why there is no head.
+enum NoHead {
+    /// The subscriber closed; true if in the middle of a head.
+    Gone { midway: bool },
+    /// Nothing came for too long.
+    Idle,
+    /// The gateway stops, and nothing had begun.
+    Draining,
+    /// It was not complete in time.
+    TooSlow,
+    /// It is refused.
+    Fault(HeadFault),
+}
+
+/// A request that goes no further: what is said, and how it ends.
+struct Refusal {
+    answer: Option<Answer>,
+    outcome: Outcome,
+}
+
+impl HttpService {
+    pub(super) fn new(parts: Arc<Parts>) -> Arc<Self> {
+        let forwarder = Forwarder::new(parts.limits);
+        Arc::new(Self { parts, forwarder })
+    }
+
+    /// Serves one connection until it ends, or has to end.
+    pub(super) async fn serve(&self, stream: TcpStream, session: &Session) -> Outcome {
+        tokio::select! {
+            outcome = session.cut() => outcome,
+            outcome = self.converse(stream, session) => outcome,
+        }
+    }
+
+    async fn converse(&self, mut stream: TcpStream, session: &Session) -> Outcome {
+        let mut carried = Vec::new();
+        let mut wait = self.parts.limits.header_time;
+        loop {
+            let read = self.read_head(&mut stream, &carried, wait, session).await;
+            let (head, octets) = match read {
+                Ok(read) => read,
+                Err(none) => return self.without_head(&mut stream, none, session).await,
+            };
+            let dialled = match self.admitted(&head, session).await {
+                Ok(dialled) => dialled,
+                Err(Refusal { answer, outcome }) => {
+                    self.parts.metrics.requested(outcome);
+                    if let Some(answer) = answer {
+                        farewell(&mut stream, &answer.octets(head.method)).await;
+                    }
+                    return outcome;
+                }
+            };
+            let wire = Wire::new(stream, octets, &head, Arc::clone(&self.parts.metrics));
+            let errand = Errand::new(head, session.port(), dialled);
+            let (outcome, wire) = self.forwarder.forward(wire, errand).await;
+            session.unname();
+            self.parts.metrics.requested(outcome);
+            match wire {
+                Some(wire) => (stream, carried) = wire.into_parts(),
+                None => return outcome,
+            }
+            wait = KEEP_ALIVE_TIME;
+        }
+    }
+
+    /// Reads one head, of which `carried` came already; waits for its first octet for `wait`.
+    async fn read_head(
+        &self,
+        stream: &mut TcpStream,
+        carried: &[u8],
+        wait: Duration,
+        session: &Session,
+    ) -> Result<(Head, Vec<u8>), NoHead> {
+        let port = session.port();
+        let mut reader = HeadReader::default();
+        let mut buffer = vec![0; HEAD_BUFFER];
+        let mut progress = reader.push(carried, port);
+        if reader.is_empty() {
+            let length = tokio::select! {
+                () = session.draining() => return Err(NoHead::Draining),
+                read = timeout(wait, stream.read(&mut buffer)) => match read {
+                    Err(_) => return Err(NoHead::Idle),
+                    Ok(Err(_) | Ok(0)) => return Err(NoHead::Gone { midway: false }),
+                    Ok(Ok(length)) => length,
+                },
+            };
+            progress = reader.push(buffer.get(..length).unwrap_or_default(), port);
+        }
+        let rest = async {
+            loop {
+                match progress {
+                    HeadProgress::Incomplete => {}
+                    HeadProgress::Complete(head) => return Ok((head, reader.into_octets())),
+                    HeadProgress::Reject(fault) => return Err(NoHead::Fault(fault)),
+                }
+                let gone = NoHead::Gone { midway: true };
+                match stream.read(&mut buffer).await {
+                    Err(_) | Ok(0) => return Err(gone),
+                    Ok(length) => {
+                        progress = reader.push(buffer.get(..length).unwrap_or_default(), port);
+                    }
+                }
+            }
+        };
+        timeout(self.parts.limits.header_time, rest).await.unwrap_or(Err(NoHead::TooSlow))
+    }
+
+    /// Ends a connection on which no further head can be had.
+    async fn without_head(
+        &self,
+        stream: &mut TcpStream,
+        none: NoHead,
+        session: &Session,
+    ) -> Outcome {
+        let refusal = match none {
+            NoHead::Gone { midway: false } | NoHead::Draining => return Outcome::Finished,
+            NoHead::Gone { midway: true } => return Outcome::Subscriber(SubscriberEnd::Gone),
+            NoHead::Idle => return Outcome::Subscriber(SubscriberEnd::Idle),
+            NoHead::TooSlow => {
+                let reason = judge::denied(&self.parts, session, Reason::HelloTimeout);
+                Refusal::new(
+                    Answer::too_slow(),
+                    Outcome::Subscriber(SubscriberEnd::Malformed(reason)),
+                )
+            }
+            NoHead::Fault(fault) => self.faulty(fault, session),
+        };
+        self.parts.metrics.requested(refusal.outcome);
+        if let Some(answer) = refusal.answer {
+            farewell(stream, &answer.octets(Method::Other)).await;
+        }
+        refusal.outcome
+    }
+
+    fn faulty(&self, fault: HeadFault, session: &Session) -> Refusal {
+        let (reason, answer) = match fault {
+            HeadFault::Malformed => (None, Answer::bad_request()),
+            HeadFault::Version => (None, Answer::version_not_supported()),
+            HeadFault::TooLarge => (Some(Reason::Limit), Answer::too_large()),
+            HeadFault::Method => (Some(Reason::MethodNotAllowed), Answer::method_not_allowed()),
+            HeadFault::Host(Reason::IpLiteral) => {
+                let reason = judge::denied(&self.parts, session, Reason::IpLiteral);
+                return self.denied(None, reason);
+            }
+            HeadFault::Host(reason) => (Some(reason), Answer::bad_request()),
+        };
+        let outcome = match reason {
+            None => SubscriberEnd::BadRequest,
+            Some(reason) => {
+                SubscriberEnd::Malformed(judge::denied(&self.parts, session, reason))
+            }
+        };
+        Refusal::new(answer, Outcome::Subscriber(outcome))
+    }
+
+    /// Judges a request and dials its host.
+    async fn admitted(&self, head: &Head, session: &Session) -> Result<Dialled, Refusal> {
+        let parts = &self.parts;
+        let host = &head.host;
+        let snapshot = judge::in_force(parts, session).map_err(|reason| {
+            Refusal::new(Answer::unavailable(), Outcome::Policy(PolicyEnd::Denied(reason)))
+        })?;
+        if let Some(refusal) = self.probed(head, session, &snapshot) {
+            return Err(refusal);
+        }
+        let rule = judge::judged(parts, session, &snapshot, host)
+            .map_err(|reason| self.denied(Some(head), reason))?;
+        let port = session.port();
+        match parts.dialer.dial(&parts.resolver, &snapshot, host, rule, port).await {
+            Ok(dialled) => {
+                if session.destination().is_some_and(|to| !dialled.addresses.contains(&to.ip())) {
+                    parts.metrics.destination_mismatched();
+                }
+                Ok(dialled)
+            }
+            Err(error) => {
+                tracing::debug!(%host, error = &error as &dyn std::error::Error, "not dialled");
+                if let Some(reason) = error.reason() {
+                    judge::denied(parts, session, reason);
+                }
+                let answer = match error {
+                    DialError::TimedOut { .. } => Answer::origin_too_slow(),
+                    DialError::Unresolved(_)
+                    | DialError::AddressRefused
+                    | DialError::Loop
+                    | DialError::Unreachable { .. } => Answer::unreachable(),
+                };
+                Err(Refusal::new(answer, error.outcome()))
+            }
+        }
+    }
+
+    /// Answers a connectivity probe, where the class has it so.
+    fn probed(&self, head: &Head, session: &Session, snapshot: &Snapshot) -> Option<Refusal> {
+        let subscriber = self.parts.judge.subscriber(session.subscriber());
+        let class: &Class = snapshot.policy().class_of(Subject::Subscriber(&subscriber))?;
+        let probe = probe(class, head)?;
+        let (verdict, answer, outcome) = match probe {
+            Probe::Answer(content) => {
+                (Verdict::Allow, Answer::probe(content), Outcome::Us(OurEnd::Answered))
+            }
+            Probe::Redirect => {
+                let portal = snapshot.policy().http().portal.as_deref()?;
+                let outcome = Outcome::Policy(PolicyEnd::Denied(Reason::Ncsi));
+                (Verdict::Deny, Answer::redirect(portal), outcome)
+            }
+        };
+        let subscriber = &subscriber;
+        self.parts.judge.record(&policy::Record {
+            subscriber,
+            protocol: session.protocol().label(),
+            host: Some(&head.host),
+            destination: session.destination(),
+            class: class.name(),
+            verdict,
+            reason: Reason::Ncsi,
+            rule: None,
+            snapshot: Some(snapshot),
+        });
+        Some(Refusal::new(answer, outcome))
+    }
+
+    /// A denial in the words of the policy.
+    fn denied(&self, head: Option<&Head>, reason: Reason) -> Refusal {
+        let snapshot = self.parts.judge.snapshot();
+        let answer = match snapshot {
+            Some(snapshot) => {
+                Answer::denied(snapshot.policy().http(), head.map(|head| &head.host))
+            }
+            None => Some(Answer::unavailable()),
+        };
+        Refusal { answer, outcome: Outcome::Policy(PolicyEnd::Denied(reason)) }
+    }
+}
+
+impl Refusal {
+    fn new(answer: Answer, outcome: Outcome) -> Self {
+        Self { answer: Some(answer), outcome }
+    }
+}
+
+/// Between two requests on one connection.
+const KEEP_ALIVE_TIME: Duration = Duration::from_secs(60);
+/// Octets read at once of a head; most heads fit.
+const HEAD_BUFFER: usize = 4096;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! Asks the policy about one request of a session, and keeps the books about the answer.
+//!
+//! What is allowed here is bound to the session before it goes on, so that no publication can slip
+//! between the verdict and the watch over live sessions.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use policy::{HostName, Reason, Record, Rule, Snapshot, Subject, decide};
+
+use super::{Parts, Protocol, sessions::Session};
+
+/// Judges `host` for the session under `snapshot`, and records the verdict. A request that passes
+/// is bound to the session.
+///
+/// # Errors
+///
+/// The reason of the denial.
+pub(super) fn judged<'s>(
+    parts: &Parts,
+    session: &Session,
+    snapshot: &'s Snapshot,
+    host: &HostName,
+) -> Result<Option<&'s Rule>, Reason> {
+    let rule = weighed(parts, session, snapshot, host)?;
+    session.name(host, snapshot.generation());
+    // A policy published since then did not see this session among the live ones.
+    if let Some(newer) = parts.judge.snapshot()
+        && newer.generation() != snapshot.generation()
+    {
+        weighed(parts, session, &newer, host)?;
+    }
+    Ok(rule)
+}
+
+fn weighed<'s>(
+    parts: &Parts,
+    session: &Session,
+    snapshot: &'s Snapshot,
+    host: &HostName,
+) -> Result<Option<&'s Rule>, Reason> {
+    let subscriber = parts.judge.subscriber(session.subscriber());
+    let request = session.protocol().request(host, session.port());
+    let subject = Subject::Subscriber(&subscriber);
+    let decision = decide(snapshot.policy(), subject, request, parts.judge.now());
+    let destination = session.destination();
+    parts.judge.record(&Record::decided(&subscriber, &request, &decision, snapshot, destination));
+    tracing::debug!(
+        %host,
+        verdict = decision.verdict().label(),
+        reason = decision.reason().label(),
+        class = decision.class_label(),
+        generation = snapshot.generation(),
+        "judged"
+    );
+    if decision.passes() { Ok(decision.rule()) } else { Err(decision.reason()) }
+}
+
+/// The policy in force.
+///
+/// # Errors
+///
+/// There is none; the denial is recorded.
+pub(super) fn in_force(parts: &Parts, session: &Session) -> Result<Arc<Snapshot>, Reason> {
+    parts.judge.snapshot().ok_or_else(|| denied(parts, session, Reason::NoPolicy))
+}
+
+/// Records a denial that came before or after the verdict, and hands the reason back.
+pub(super) fn denied(parts: &Parts, session: &Session, reason: Reason) -> Reason {
+    refused(parts, session.subscriber(), session.protocol(), session.destination(), reason);
+    reason
+}
+
+/// Records the denial of a session that was never opened.
+pub(super) fn refused(
+    parts: &Parts,
+    subscriber: IpAddr,
+    protocol: Protocol,
+    destination: Option<SocketAddr>,
+    reason: Reason,
+) {
+    let snapshot = parts.judge.snapshot();
+    let subscriber = parts.judge.subscriber(subscriber);
+    let snapshot = snapshot.as_deref();
+    let label = protocol.label();
+    parts.judge.record(&Record::denied(&subscriber, label, reason, snapshot, destination));
+    tracing::debug!(reason = reason.label(), "denied");
+}
+
+/// How many sessions the subscriber's class allows, if it says.
+pub(super) fn session_limit(parts: &Parts, subscriber: IpAddr) -> Option<usize> {
+    let snapshot = parts.judge.snapshot()?;
+    let subscriber = parts.judge.subscriber(subscriber);
+    let class = snapshot.policy().class_of(Subject::Subscriber(&subscriber))?;
+    class.limits().sessions.and_then(|limit| usize::try_from(limit).ok())
+}

@@ -1,0 +1,147 @@
+//! Every metric of the proxy.
+
+use std::sync::Arc;
+
+use prometheus::{
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+};
+
+use super::{Protocol, outcome::Outcome};
+
+/// The proxy's metrics, registered once.
+pub(crate) struct Metrics {
+    http: Handles,
+    https: Handles,
+    outcomes: IntCounterVec,
+    to_origin: IntCounter,
+    to_subscriber: IntCounter,
+    destination_mismatch: IntCounter,
+    requests: IntCounterVec,
+}
+
+struct Handles {
+    open: IntGauge,
+    accept_failures: IntCounter,
+}
+
+/// Which way bytes were relayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From the subscriber to the origin.
+    ToOrigin,
+    /// From the origin to the subscriber.
+    ToSubscriber,
+}
+
+impl Metrics {
+    /// Registers every metric of the proxy in `registry`.
+    ///
+    /// # Errors
+    ///
+    /// A name is taken.
+    pub(crate) fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
+        let open = registered(registry, IntGaugeVec::new(opts(SESSIONS), &["protocol"])?)?;
+        let failures =
+            registered(registry, IntCounterVec::new(opts(ACCEPT_FAILURES), &["protocol"])?)?;
+        let bytes = registered(registry, IntCounterVec::new(opts(BYTES), &["direction"])?)?;
+        let handles = |protocol: Protocol| Handles {
+            open: open.with_label_values(&[protocol.label()]),
+            accept_failures: failures.with_label_values(&[protocol.label()]),
+        };
+        Ok(Arc::new(Self {
+            http: handles(Protocol::Http),
+            https: handles(Protocol::Https),
+            outcomes: registered(
+                registry,
+                IntCounterVec::new(opts(OUTCOMES), &["protocol", "outcome"])?,
+            )?,
+            to_origin: bytes.with_label_values(&[Direction::ToOrigin.label()]),
+            to_subscriber: bytes.with_label_values(&[Direction::ToSubscriber.label()]),
+            destination_mismatch: registered(
+                registry,
+                IntCounter::with_opts(opts(DESTINATION_MISMATCH))?,
+            )?,
+            requests: registered(registry, IntCounterVec::new(opts(REQUESTS), &["outcome"])?)?,
+        }))
+    }
+
+    pub(super) fn opened(&self, protocol: Protocol) {
+        self.handles(protocol).open.inc();
+    }
+
+    pub(super) fn closed(&self, protocol: Protocol, outcome: Outcome) {
+        self.handles(protocol).open.dec();
+        self.ended(protocol, outcome);
+    }
+
+    /// Counts the end of a session, or of one that was never opened.
+    pub(super) fn ended(&self, protocol: Protocol, outcome: Outcome) {
+        self.outcomes.with_label_values(&[protocol.label(), outcome.label()]).inc();
+    }
+
+    /// Counts one HTTP request.
+    pub(super) fn requested(&self, outcome: Outcome) {
+        self.requests.with_label_values(&[outcome.label()]).inc();
+    }
+
+    pub(super) fn accept_failed(&self, protocol: Protocol) {
+        self.handles(protocol).accept_failures.inc();
+    }
+
+    pub(super) fn moved(&self, direction: Direction, bytes: usize) {
+        let counter = match direction {
+            Direction::ToOrigin => &self.to_origin,
+            Direction::ToSubscriber => &self.to_subscriber,
+        };
+        counter.inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn destination_mismatched(&self) {
+        self.destination_mismatch.inc();
+    }
+
+    fn handles(&self, protocol: Protocol) -> &Handles {
+        match protocol {
+            Protocol::Http => &self.http,
+            Protocol::Https => &self.https,
+        }
+    }
+}
+
+impl Direction {
+    fn label(self) -> &'static str {
+        match self {
+            Self::ToOrigin => "to-origin",
+            Self::ToSubscriber => "to-subscriber",
+        }
+    }
+}
+
+fn opts((name, help): (&str, &str)) -> Opts {
+    Opts::new(name, help)
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+const SESSIONS: (&str, &str) = ("postern_sessions", "Sessions open, by protocol.");
+const OUTCOMES: (&str, &str) = (
+    "postern_session_outcomes_total",
+    "Sessions ended, by protocol and outcome; the outcome names first whose doing it was.",
+);
+const REQUESTS: (&str, &str) =
+    ("postern_http_requests_total", "HTTP requests ended, by outcome; a session holds many.");
+const BYTES: (&str, &str) =
+    ("postern_session_bytes_total", "Bytes relayed between subscribers and origins, by direction.");
+const DESTINATION_MISMATCH: (&str, &str) = (
+    "postern_destination_mismatch_total",
+    "Allowed sessions whose subscriber had chosen an address the name does not resolve to here; \
+     the name's own address was dialled instead.",
+);
+const ACCEPT_FAILURES: (&str, &str) =
+    ("postern_accept_failures_total", "Failed accepts, by protocol; usually out of descriptors.");

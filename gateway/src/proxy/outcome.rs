@@ -1,0 +1,98 @@
+//! How a session ended: a closed list, first by whose doing it was.
+
+use policy::Reason;
+
+/// How a session ended; each session has exactly one outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Both sides were done.
+    Finished,
+    /// The policy ended it.
+    Policy(PolicyEnd),
+    /// The subscriber ended it, or gave cause to.
+    Subscriber(SubscriberEnd),
+    /// The origin ended it, or could not be reached.
+    Origin(OriginEnd),
+    /// The gateway ended it for reasons of its own.
+    Us(OurEnd),
+}
+
+/// How the policy ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PolicyEnd {
+    /// The verdict was deny.
+    Denied(Reason),
+    /// It was live when a new policy, or a new state of the SIM, denied it.
+    Revoked,
+}
+
+/// How a subscriber ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SubscriberEnd {
+    /// Closed before a request was complete.
+    Gone,
+    /// Reset the connection while it was relayed.
+    Reset,
+    /// Sent what cannot be read, or not in time.
+    Malformed(Reason),
+    /// Sent an HTTP head that breaks a rule of framing or size.
+    BadRequest,
+    /// Said nothing between two requests for longer than the limit.
+    Idle,
+}
+
+/// How an origin ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OriginEnd {
+    /// The name could not be resolved.
+    Unresolved,
+    /// No address of the name took the connection.
+    Unreachable,
+    /// Reset the connection, or broke its protocol.
+    Reset,
+}
+
+/// How the gateway ended a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OurEnd {
+    /// The gateway answered in place of the origin.
+    Answered,
+    /// A session limit was reached.
+    Limit,
+    /// Nothing moved in either direction for longer than the limit.
+    Idle,
+    /// The name leads only to addresses that must not be dialled.
+    AddressRefused,
+    /// The name leads back to the gateway.
+    Loop,
+    /// The gateway stops.
+    Stopped,
+    /// The session's task broke off: a fault of the program.
+    Broken,
+}
+
+impl Outcome {
+    /// The outcome's name in metrics and logs.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Policy(PolicyEnd::Denied(_)) => "policy-denied",
+            Self::Policy(PolicyEnd::Revoked) => "policy-revoked",
+            Self::Subscriber(SubscriberEnd::Gone) => "subscriber-gone",
+            Self::Subscriber(SubscriberEnd::Reset) => "subscriber-reset",
+            Self::Subscriber(SubscriberEnd::Malformed(_)) => "subscriber-malformed",
+            Self::Subscriber(SubscriberEnd::BadRequest) => "subscriber-bad-request",
+            Self::Subscriber(SubscriberEnd::Idle) => "subscriber-idle",
+            Self::Origin(OriginEnd::Unresolved) => "origin-unresolved",
+            Self::Origin(OriginEnd::Unreachable) => "origin-unreachable",
+            Self::Origin(OriginEnd::Reset) => "origin-reset",
+            Self::Us(OurEnd::Answered) => "us-answered",
+            Self::Us(OurEnd::Limit) => "us-limit",
+            Self::Us(OurEnd::Idle) => "us-idle",
+            Self::Us(OurEnd::AddressRefused) => "us-address-refused",
+            Self::Us(OurEnd::Loop) => "us-loop",
+            Self::Us(OurEnd::Stopped) => "us-stopped",
+            Self::Us(OurEnd::Broken) => "us-broken",
+        }
+    }
+}

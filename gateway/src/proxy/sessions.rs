@@ -1,0 +1,347 @@
+//! The live sessions: how many there may be, and who is cut off when a policy is published.
+//!
+//! A session is counted from accept to close. One whose host is known is judged again by
+//! [`Sessions::rejudge`]; one that is not yet named meets the new policy when it names itself.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use policy::{HostName, Snapshot, Subject};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Protocol,
+    metrics::Metrics,
+    outcome::{Outcome, OurEnd, PolicyEnd},
+};
+
+/// Bounds of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// From accept to the last byte of the hello.
+    pub(crate) hello_time: Duration,
+    /// From the first byte of an HTTP head to its last.
+    pub(crate) header_time: Duration,
+    /// Without a byte in either direction.
+    pub(crate) idle_limit: Duration,
+    /// From the verdict to a connected origin, resolution included.
+    pub(crate) dial_time: Duration,
+    /// Sessions of all subscribers together.
+    pub(crate) sessions: usize,
+    /// Sessions of one subscriber, unless its class says otherwise.
+    pub(crate) sessions_per_subscriber: usize,
+}
+
+/// Every live session.
+pub(crate) struct Sessions {
+    limits: Limits,
+    metrics: Arc<Metrics>,
+    numbers: AtomicU64,
+    draining: CancellationToken,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    live: BTreeMap<u64, Arc<Live>>,
+    per_subscriber: HashMap<IpAddr, usize>,
+}
+
+/// What is known of one live session.
+struct Live {
+    subscriber: IpAddr,
+    protocol: Protocol,
+    port: u16,
+    named: Mutex<Option<Named>>,
+    revoked: CancellationToken,
+    closed: CancellationToken,
+}
+
+#[derive(Clone)]
+struct Named {
+    host: HostName,
+    generation: u64,
+}
+
+/// One session, from accept to close. Dropped without [`Session::end`], it counts as broken.
+pub(crate) struct Session {
+    sessions: Arc<Sessions>,
+    live: Arc<Live>,
+    number: u64,
+    destination: Option<SocketAddr>,
+    outcome: Outcome,
+}
+
+/// A session limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SessionLimit {
+    /// All subscribers together.
+    #[error("{limit} sessions are open; at most {limit}")]
+    Total {
+        /// The limit.
+        limit: usize,
+    },
+    /// One subscriber.
+    #[error("the subscriber has {limit} sessions open; at most {limit}")]
+    Subscriber {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl Sessions {
+    pub(super) fn new(limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self {
+            limits,
+            metrics,
+            numbers: AtomicU64::new(1),
+            draining: CancellationToken::new(),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Opens a session, if the limits allow one more.
+    ///
+    /// # Errors
+    ///
+    /// Says which limit was reached.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        subscriber: IpAddr,
+        protocol: Protocol,
+        port: u16,
+        destination: Option<SocketAddr>,
+        class_limit: Option<usize>,
+    ) -> Result<Session, SessionLimit> {
+        let live = Arc::new(Live {
+            subscriber,
+            protocol,
+            port,
+            named: Mutex::default(),
+            revoked: CancellationToken::new(),
+            closed: CancellationToken::new(),
+        });
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).admit(
+            number,
+            Arc::clone(&live),
+            self.limits.sessions,
+            class_limit.unwrap_or(self.limits.sessions_per_subscriber),
+        )?;
+        self.metrics.opened(protocol);
+        let outcome = Outcome::Us(OurEnd::Broken);
+        Ok(Session { sessions: Arc::clone(self), live, number, destination, outcome })
+    }
+
+    /// How many sessions are open.
+    pub(crate) fn count(&self) -> usize {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner).live.len()
+    }
+
+    /// How many live sessions `snapshot` would close.
+    pub(crate) fn denied_under(&self, snapshot: &Snapshot, judge: &dyn dns::Judge) -> usize {
+        self.denied(snapshot, judge).len()
+    }
+
+    /// Judges every live session again under `snapshot` and closes those it denies; the others are
+    /// not touched. Says how many were closed.
+    pub(crate) fn rejudge(&self, snapshot: &Snapshot, judge: &dyn dns::Judge) -> usize {
+        let denied = self.denied(snapshot, judge);
+        for live in &denied {
+            live.revoked.cancel();
+        }
+        denied.len()
+    }
+
+    fn denied(&self, snapshot: &Snapshot, judge: &dyn dns::Judge) -> Vec<Arc<Live>> {
+        // Copied out, so that accepting goes on while 100,000 sessions are judged.
+        let live: Vec<Arc<Live>> = {
+            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            table.live.values().map(Arc::clone).collect()
+        };
+        let now = judge.now();
+        let denies = |live: &Arc<Live>| {
+            let Some(Named { host, generation }) = live.named() else {
+                return false;
+            };
+            let subscriber = judge.subscriber(live.subscriber);
+            let request = live.protocol.request(&host, live.port);
+            let subject = Subject::Subscriber(&subscriber);
+            let decision = policy::decide(snapshot.policy(), subject, request, now);
+            if !decision.passes() {
+                tracing::debug!(
+                    %host,
+                    reason = decision.reason().label(),
+                    opened = generation,
+                    closed = snapshot.generation(),
+                    "live session revoked"
+                );
+            }
+            !decision.passes()
+        };
+        live.into_iter().filter(denies).collect()
+    }
+
+    /// Asks sessions between two requests to end.
+    pub(super) fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Ends every session.
+    pub(super) fn close_all(&self) {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        for live in table.live.values() {
+            live.closed.cancel();
+        }
+    }
+}
+
+impl Table {
+    fn admit(
+        &mut self,
+        number: u64,
+        live: Arc<Live>,
+        total: usize,
+        each: usize,
+    ) -> Result<(), SessionLimit> {
+        if self.live.len() >= total {
+            return Err(SessionLimit::Total { limit: total });
+        }
+        let key = subscriber_key(live.subscriber);
+        let count = self.per_subscriber.entry(key).or_default();
+        if *count >= each {
+            if *count == 0 {
+                self.per_subscriber.remove(&key);
+            }
+            return Err(SessionLimit::Subscriber { limit: each });
+        }
+        *count += 1;
+        self.live.insert(number, live);
+        Ok(())
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(live) = self.live.remove(&number) else {
+            return;
+        };
+        let key = subscriber_key(live.subscriber);
+        if let Some(count) = self.per_subscriber.get_mut(&key) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.per_subscriber.remove(&key);
+            }
+        }
+    }
+}
+
+impl Live {
+    fn named(&self) -> Option<Named> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Session {
+    /// The session's number in this process, from 1.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The subscriber's address.
+    pub(super) fn subscriber(&self) -> IpAddr {
+        self.live.subscriber
+    }
+
+    /// What is spoken.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.live.protocol
+    }
+
+    /// The port the subscriber connected to.
+    pub(super) fn port(&self) -> u16 {
+        self.live.port
+    }
+
+    /// The address the subscriber connected to, where it is known.
+    pub(super) fn destination(&self) -> Option<SocketAddr> {
+        self.destination
+    }
+
+    /// Says what the session was allowed, and by which generation of the policy.
+    pub(super) fn name(&self, host: &HostName, generation: u64) {
+        *self.live.named.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Named { host: host.clone(), generation });
+    }
+
+    /// Says that nothing allowed is in progress.
+    pub(super) fn unname(&self) {
+        *self.live.named.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Waits until the session has to end, and says why.
+    pub(super) async fn cut(&self) -> Outcome {
+        tokio::select! {
+            () = self.live.revoked.cancelled() => Outcome::Policy(PolicyEnd::Revoked),
+            () = self.live.closed.cancelled() => Outcome::Us(OurEnd::Stopped),
+        }
+    }
+
+    /// Waits until the gateway is about to stop.
+    pub(super) async fn draining(&self) {
+        self.sessions.draining.cancelled().await;
+    }
+
+    /// Closes the session's books.
+    pub(super) fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.sessions
+            .table
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(self.number);
+        self.sessions.metrics.closed(self.live.protocol, self.outcome);
+    }
+}
+
+impl Default for Limits {
+    /// The bounds where `gateway.toml` says nothing.
+    fn default() -> Self {
+        Self {
+            hello_time: HELLO_TIME,
+            header_time: HEADER_TIME,
+            idle_limit: IDLE_LIMIT,
+            dial_time: DIAL_TIME,
+            sessions: SESSIONS,
+            sessions_per_subscriber: SESSIONS_PER_SUBSCRIBER,
+        }
+    }
+}
+
+/// A subscriber is one IPv4 address, or one IPv6 /64 (3GPP TS 23.401 section 5.3.1.2.2).
+fn subscriber_key(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        }
+    }
+}
+
+const HELLO_TIME: Duration = Duration::from_secs(5);
+const HEADER_TIME: Duration = Duration::from_secs(10);
+const IDLE_LIMIT: Duration = Duration::from_secs(300);
+const DIAL_TIME: Duration = Duration::from_secs(8);
+const SESSIONS: usize = 65_536;
+const SESSIONS_PER_SUBSCRIBER: usize = 256;
+

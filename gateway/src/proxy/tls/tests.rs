@@ -1,0 +1,231 @@
+//! TLS sessions from a real client through the proxy to a real server.
+
+use std::{io, sync::Arc};
+
+use policy::{Reason, Verdict};
+use rustls::{
+    AlertDescription, ClientConfig, ClientConnection, HandshakeKind, pki_types::ServerName,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+use crate::proxy::{
+    Limits,
+    tests::{
+        Bench, DEAD, DENIED, GUARDED, LISTED, LOOPING, Origin, Terms, all, limits, within,
+    },
+};
+
+#[tokio::test]
+async fn carries_an_allowed_session_to_the_origin_and_back() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    let mut session = within(bench.tls(LISTED, &origin)).await.unwrap();
+    let sent: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let (mut read, mut write) = tokio::io::split(&mut session);
+    let mut got = vec![0; sent.len()];
+    let both = async {
+        tokio::try_join!(
+            async {
+                write.write_all(&sent).await?;
+                write.flush().await
+            },
+            read.read_exact(&mut got)
+        )
+    };
+    within(both).await.unwrap();
+    assert_eq!(got, sent);
+    assert_eq!(bench.judge.last(), Some((Verdict::Allow, Reason::Listed)));
+    assert!(bench.metric("postern_session_bytes_total", &[("direction", "to-origin")]) > 1e6);
+    assert!(bench.metric("postern_session_bytes_total", &[("direction", "to-subscriber")]) > 1e6);
+    assert_eq!(bench.metric("postern_sessions", &[("protocol", "https")]), 1.0);
+}
+
+#[tokio::test]
+async fn passes_on_a_half_close_and_still_carries_the_answer() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    let mut session = within(bench.tls(LISTED, &origin)).await.unwrap();
+    session.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    within(session.read_to_end(&mut rest)).await.unwrap();
+    assert_eq!(rest, b"bye");
+    drop(session);
+    bench.settled().await;
+    assert_eq!(bench.outcomes("https", "finished"), 1.0);
+}
+
+#[tokio::test]
+async fn refuses_name_outside_garden_by_an_alert() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    let error = within(bench.tls(DENIED, &origin)).await.unwrap_err();
+    assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName));
+    assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::NotListed)));
+    bench.settled().await;
+    assert_eq!(bench.outcomes("https", "policy-denied"), 1.0);
+}
+
+#[tokio::test]
+async fn refuses_everything_without_a_policy() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    bench.judge.withdraw();
+    let error = within(bench.tls(LISTED, &origin)).await.unwrap_err();
+    assert_eq!(alert(&error), Some(AlertDescription::AccessDenied));
+    assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::NoPolicy)));
+}
+
+#[tokio::test]
+async fn tells_an_origin_that_cannot_be_reached_from_a_denial() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    let error = within(bench.tls(DEAD, &origin)).await.unwrap_err();
+    assert_eq!(alert(&error), Some(AlertDescription::InternalError));
+    bench.settled().await;
+    assert_eq!(bench.outcomes("https", "origin-unreachable"), 1.0);
+}
+
+#[tokio::test]
+async fn never_dials_an_address_that_the_guard_refuses() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    let error = within(bench.tls(GUARDED, &origin)).await.unwrap_err();
+    assert_eq!(alert(&error), Some(AlertDescription::InternalError));
+    assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::UpstreamAddressRefused)));
+    bench.settled().await;
+    assert_eq!(bench.outcomes("https", "us-address-refused"), 1.0);
+}
+
+#[tokio::test]
+async fn never_dials_its_own_listener() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    bench.judge.publish(&Terms::new(bench.https.port()).text(), 2);
+    let error = within(bench.tls(LOOPING, &origin)).await.unwrap_err();
+    assert_eq!(alert(&error), Some(AlertDescription::InternalError));
+    assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::Loop)));
+    bench.settled().await;
+    assert_eq!(bench.outcomes("https", "us-loop"), 1.0);
+}
+
+#[tokio::test]
+async fn garbage_gets_an_alert_and_a_close() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    let mut stream = bench.dial().await;
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    assert_eq!(all(&mut stream).await, [21, 3, 3, 0, 2, 2, 10]);
+    assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::NotTls)));
+}
+
+#[tokio::test]
+async fn hello_that_is_too_slow_is_refused() {
+    let origin = Origin::start().await;
+    let hello_time = std::time::Duration::from_millis(50);
+    let bench = Bench::new(origin.address, Limits { hello_time, ..limits() });
+    let mut stream = bench.dial().await;
+    stream.write_all(&[22, 3, 1]).await.unwrap();
+    assert_eq!(all(&mut stream).await, [21, 3, 3, 0, 2, 2, 90]);
+    assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::HelloTimeout)));
+}
+
+#[tokio::test]
+async fn silent_session_ends_at_the_idle_limit() {
+    let origin = Origin::start().await;
+    let idle_limit = std::time::Duration::from_millis(80);
+    let bench = Bench::new(origin.address, Limits { idle_limit, ..limits() });
+    let mut session = within(bench.tls(LISTED, &origin)).await.unwrap();
+    assert!(within(session.read(&mut [0])).await.is_err());
+    bench.settled().await;
+    assert_eq!(bench.outcomes("https", "us-idle"), 1.0);
+}
+
+#[tokio::test]
+async fn publication_closes_what_it_denies_and_nothing_else() {
+    let origin = Origin::start().await;
+    let terms = Terms::new(origin.address.port());
+    let bench = Bench::with(&terms, limits());
+    let mut revoked = within(bench.tls(LISTED, &origin)).await.unwrap();
+    let mut kept = within(bench.tls("secure.example", &origin)).await.unwrap();
+    let same = bench.judge.publish(&terms.text(), 2);
+    assert_eq!(bench.sessions.rejudge(&same, &*bench.judge), 0);
+    let narrower = bench.judge.publish(&Terms { listed: false, ..terms }.text(), 3);
+    assert_eq!(bench.sessions.denied_under(&narrower, &*bench.judge), 1);
+    assert_eq!(bench.sessions.rejudge(&narrower, &*bench.judge), 1);
+    assert!(within(revoked.read(&mut [0])).await.is_err());
+    kept.write_all(b"x").await.unwrap();
+    within(kept.read_exact(&mut [0])).await.unwrap();
+    assert_eq!(bench.outcomes("https", "policy-revoked"), 1.0);
+    assert_eq!(bench.sessions.count(), 1);
+}
+
+#[tokio::test]
+async fn mere_connect_and_close_is_no_denial() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    drop(bench.dial().await);
+    within(async {
+        while bench.outcomes("https", "subscriber-gone") < 1.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(bench.judge.count(), 0);
+}
+
+#[tokio::test]
+async fn unused_connection_is_closed_without_a_verdict() {
+    let origin = Origin::start().await;
+    let hello_time = std::time::Duration::from_millis(50);
+    let bench = Bench::new(origin.address, Limits { hello_time, ..limits() });
+    let mut stream = bench.dial().await;
+    assert!(all(&mut stream).await.is_empty());
+    bench.settled().await;
+    assert_eq!(bench.outcomes("https", "subscriber-idle"), 1.0);
+    assert_eq!(bench.judge.count(), 0);
+}
+
+#[tokio::test]
+async fn carries_a_session_through_a_hello_retry_request() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    let connector = TlsConnector::from(origin.retried_client());
+    let name = ServerName::try_from(LISTED).unwrap();
+    let mut session = within(connector.connect(name, bench.dial().await)).await.unwrap();
+    let kind = session.get_ref().1.handshake_kind();
+    assert_eq!(kind, Some(HandshakeKind::FullWithHelloRetryRequest));
+    session.write_all(b"x").await.unwrap();
+    within(session.read_exact(&mut [0])).await.unwrap();
+}
+
+#[tokio::test]
+async fn second_hello_for_another_name_is_refused() {
+    let origin = Origin::start().await;
+    let bench = Bench::new(origin.address, limits());
+    let mut stream = bench.dial().await;
+    stream.write_all(&hello(origin.retried_client(), LISTED)).await.unwrap();
+    let mut retry = [0; 1024];
+    let length = within(stream.read(&mut retry)).await.unwrap();
+    assert_eq!(retry[..length].first(), Some(&22), "a HelloRetryRequest");
+    stream.write_all(&hello(origin.retried_client(), DENIED)).await.unwrap();
+    let rest = all(&mut stream).await;
+    assert!(rest.ends_with(&[21, 3, 3, 0, 2, 2, 47]), "{rest:?}");
+    assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::HelloChanged)));
+}
+
+/// The first octets of a client that asks for `host`.
+fn hello(client: Arc<ClientConfig>, host: &'static str) -> Vec<u8> {
+    let name = ServerName::try_from(host).unwrap();
+    let mut octets = Vec::new();
+    ClientConnection::new(client, name).unwrap().write_tls(&mut octets).unwrap();
+    octets
+}
+
+/// The alert a rustls client got.
+fn alert(error: &io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
+    }
+}

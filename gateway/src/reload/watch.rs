@@ -1,0 +1,105 @@
+//! The watch over the policy file.
+//!
+//! Folders are watched, not the file: editors and deployment tools replace a file by renaming
+//! another over it, or switch a symbolic link beside it, and a watch on the file would stay with
+//! the old one.
+
+use std::{collections::BTreeSet, ffi::OsString, path::{Path, PathBuf}, sync::Arc, time::Duration};
+
+use notify::{RecursiveMode, Watcher};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio_util::sync::CancellationToken;
+
+use super::{Reloader, Trigger};
+
+/// Why the file cannot be watched.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot watch the folder of the policy {}", path.display())]
+pub(crate) struct WatchError {
+    path: PathBuf,
+    source: notify::Error,
+}
+
+/// Reloads whenever the policy file changes, until `stop`.
+///
+/// # Errors
+///
+/// The kernel refuses the watch.
+pub(crate) fn watch(
+    reloader: Arc<Reloader>,
+    stop: CancellationToken,
+) -> Result<impl Future<Output = ()>, WatchError> {
+    let path = reloader.path().to_owned();
+    let (changed, changes) = channel(1);
+    let failed = |source| WatchError { path: path.clone(), source };
+    let names = names(&path);
+    let mut watcher = notify::recommended_watcher(move |event| tell(&changed, &names, event))
+        .map_err(failed)?;
+    for folder in folders(&path) {
+        watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(failed)?;
+    }
+    Ok(async move {
+        let _watcher = watcher;
+        follow(&reloader, changes, &stop).await;
+    })
+}
+
+async fn follow(reloader: &Reloader, mut changes: Receiver<()>, stop: &CancellationToken) {
+    loop {
+        let changed = tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.recv() => changed,
+        };
+        if changed.is_none() {
+            tracing::error!("the watch over the policy file has ended; reload by signal or admin API");
+            return stop.cancelled().await;
+        }
+        // A writer that is not atomic makes several events; wait until it pauses.
+        let quiet = async {
+            while let Ok(Some(())) = tokio::time::timeout(PAUSE, changes.recv()).await {}
+        };
+        let _ = tokio::time::timeout(PATIENCE, quiet).await;
+        let _ = reloader.reload(Trigger::File, false).await;
+    }
+}
+
+fn tell(changed: &Sender<()>, names: &BTreeSet<OsString>, event: notify::Result<notify::Event>) {
+    let ours = |path: &PathBuf| path.file_name().is_some_and(|name| names.contains(name));
+    let matters = match event {
+        Ok(event) if event.need_rescan() => true,
+        Ok(event) => !event.kind.is_access() && event.paths.iter().any(ours),
+        Err(error) => {
+            tracing::warn!(%error, "watch over the policy file");
+            true
+        }
+    };
+    if matters {
+        // A full channel holds a change that will be seen: nothing is lost.
+        let _ = changed.try_send(());
+    }
+}
+
+/// The folder the path names, and the one that holds the file its links lead to.
+fn folders(path: &Path) -> BTreeSet<PathBuf> {
+    let parent = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    };
+    let named = parent(path);
+    let real = std::fs::canonicalize(path).ok().map(|path| parent(&path));
+    [Some(named), real].into_iter().flatten().collect()
+}
+
+/// The names whose change matters: other files of the folder, such as logs, change all the time.
+fn names(path: &Path) -> BTreeSet<OsString> {
+    let real = std::fs::canonicalize(path).ok();
+    let own = [Some(path), real.as_deref()].into_iter().flatten().filter_map(Path::file_name);
+    own.map(OsString::from).chain([OsString::from(CONFIG_MAP_LINK)]).collect()
+}
+
+/// The link by which Kubernetes switches all files of a mounted ConfigMap at once.
+const CONFIG_MAP_LINK: &str = "..data";
+/// How long a writer is waited for that never pauses.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the file must be quiet.
+const PAUSE: Duration = Duration::from_millis(100);

@@ -1,0 +1,265 @@
+//! The nftables table as text.
+
+use std::{
+    fmt::Write,
+    net::{IpAddr, SocketAddr},
+};
+
+use policy::{Action, AddressRange, Policy};
+
+use super::SteeringError;
+use crate::config::{SteeringConfig, SteeringMode};
+
+/// The table's name, in family `inet`.
+pub(super) const TABLE: &str = "postern";
+
+/// The bound addresses of the listeners.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ports {
+    /// Of the resolver.
+    pub(crate) dns: Vec<SocketAddr>,
+    /// Of the proxy's port 80; empty without a proxy.
+    pub(crate) http: Vec<SocketAddr>,
+    /// Of the proxy's port 443; empty without a proxy.
+    pub(crate) https: Vec<SocketAddr>,
+}
+
+/// The whole table; loading it replaces an older one in one step.
+pub(super) fn ruleset(config: &SteeringConfig, ports: &Ports) -> Result<String, SteeringError> {
+    let interfaces =
+        config.interfaces.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{");
+    text.push_str(SETS);
+    text.push_str(&match config.mode {
+        SteeringMode::Tproxy => tproxy(config, ports, &interfaces)?,
+        SteeringMode::Redirect => redirect(ports, &interfaces)?,
+        SteeringMode::None => String::new(),
+    });
+    let ours = match config.mode {
+        SteeringMode::Tproxy => format!("meta mark {}", config.mark),
+        SteeringMode::Redirect | SteeringMode::None => "ct status dnat".to_owned(),
+    };
+    let _ = write!(
+        text,
+        "
+  chain own_input {{
+    type filter hook input priority filter; policy accept;
+    iifname != {{ {interfaces} }} accept
+    {ours} accept
+    icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
+    icmpv6 type {{ destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} accept
+    icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} ip6 hoplimit 255 accept
+    icmp type echo-request limit rate 50/second accept
+    icmpv6 type echo-request limit rate 50/second accept
+    ct state established,related accept
+    meta l4proto tcp counter name refused reject with tcp reset
+    counter name refused reject with icmpx admin-prohibited
+  }}
+  chain garden_forward {{
+    type filter hook forward priority filter; policy accept;
+    iifname {{ {interfaces} }} ip saddr @open4 accept
+    iifname {{ {interfaces} }} ip6 saddr @open6 accept
+    oifname {{ {interfaces} }} ip daddr @open4 accept
+    oifname {{ {interfaces} }} ip6 daddr @open6 accept
+    iifname {{ {interfaces} }} udp dport 443 counter name quic reject with icmpx port-unreachable
+    iifname {{ {interfaces} }} ip saddr @watched4 accept
+    iifname {{ {interfaces} }} ip6 saddr @watched6 accept
+    oifname {{ {interfaces} }} ip daddr @watched4 accept
+    oifname {{ {interfaces} }} ip6 daddr @watched6 accept
+    iifname {{ {interfaces} }} meta l4proto tcp counter name refused reject with tcp reset
+    iifname {{ {interfaces} }} counter name refused reject with icmpx admin-prohibited
+    oifname {{ {interfaces} }} counter name refused drop
+  }}
+}}
+"
+    );
+    Ok(text)
+}
+
+/// `open` passes us by; `watched` is steered, and everything else of it forwarded.
+const SETS: &str = "
+  set open4 { type ipv4_addr; flags interval; }
+  set open6 { type ipv6_addr; flags interval; }
+  set watched4 { type ipv4_addr; flags interval; }
+  set watched6 { type ipv6_addr; flags interval; }
+  counter steered { }
+  counter quic { }
+  counter refused { }
+";
+
+/// Fills the sets with the addresses that pass by address alone, in one step.
+pub(super) fn sets(policy: &Policy) -> String {
+    let mut text = String::new();
+    for (set, action) in [("open", Action::Open), ("watched", Action::Observe)] {
+        let territory = policy.territory(action);
+        for (family, is) in [("4", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("6", IpAddr::is_ipv6)] {
+            let ranges: Vec<String> = territory
+                .iter()
+                .filter(|range| is(&range.first))
+                .map(|AddressRange { first, last }| format!("{first}-{last}"))
+                .collect();
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "flush set inet {TABLE} {set}{family}");
+            if !ranges.is_empty() {
+                let ranges = ranges.join(", ");
+                let _ = writeln!(text, "add element inet {TABLE} {set}{family} {{ {ranges} }}");
+            }
+        }
+    }
+    text
+}
+
+fn tproxy(
+    config: &SteeringConfig,
+    ports: &Ports,
+    interfaces: &str,
+) -> Result<String, SteeringError> {
+    let mark = config.mark;
+    let mut text = format!(
+        "
+  chain divert {{
+    type filter hook prerouting priority mangle - 1; policy accept;
+    iifname != {{ {interfaces} }} accept
+    # without the wildcard test a packet to the listener's own port would be let in
+    meta l4proto tcp socket transparent 1 socket wildcard 0 meta mark set {mark} accept
+  }}
+  chain steer {{
+    type filter hook prerouting priority mangle; policy accept;
+    iifname != {{ {interfaces} }} accept
+    ip saddr @open4 accept
+    ip6 saddr @open6 accept
+"
+    );
+    for steered in steered(ports) {
+        for (family, address) in steered.families()? {
+            let Steered { traffic, .. } = steered;
+            let keyword = if address.is_ipv4() { "ip" } else { "ip6" };
+            let to = target(address);
+            let _ = writeln!(
+                text,
+                "    meta nfproto {family} {traffic} counter name steered tproxy {keyword} to {to} meta mark set {mark} accept"
+            );
+        }
+    }
+    text.push_str("  }\n");
+    Ok(text)
+}
+
+fn redirect(ports: &Ports, interfaces: &str) -> Result<String, SteeringError> {
+    let mut text = format!(
+        "
+  chain steer {{
+    type nat hook prerouting priority dstnat; policy accept;
+    iifname != {{ {interfaces} }} accept
+    ip saddr @open4 accept
+    ip6 saddr @open6 accept
+"
+    );
+    for steered in steered(ports) {
+        for (family, address) in steered.families()? {
+            let Steered { traffic, .. } = steered;
+            let verb = if address.ip().is_unspecified() {
+                format!("redirect to :{}", address.port())
+            } else {
+                let keyword = if address.is_ipv4() { "ip" } else { "ip6" };
+                format!("dnat {keyword} to {address}")
+            };
+            let _ = writeln!(text, "    meta nfproto {family} {traffic} counter name steered {verb}");
+        }
+    }
+    text.push_str("  }\n");
+    Ok(text)
+}
+
+/// One service with the traffic it takes.
+#[derive(Clone, Copy)]
+struct Steered<'a> {
+    service: &'static str,
+    traffic: &'static str,
+    addresses: &'a [SocketAddr],
+}
+
+fn steered(ports: &Ports) -> impl Iterator<Item = Steered<'_>> {
+    [
+        ("dns", "meta l4proto { tcp, udp } th dport 53", ports.dns.as_slice()),
+        ("http", "tcp dport 80", ports.http.as_slice()),
+        ("https", "tcp dport 443", ports.https.as_slice()),
+    ]
+    .into_iter()
+    .map(|(service, traffic, addresses)| Steered { service, traffic, addresses })
+    // Without a proxy its ports are refused like every other.
+    .filter(|steered| !steered.addresses.is_empty())
+}
+
+impl<'a> Steered<'a> {
+    /// A listener for each family: a family left out would be a hole or a wall.
+    fn families(self) -> Result<[(&'static str, &'a SocketAddr); 2], SteeringError> {
+        let find = |family, is: fn(&SocketAddr) -> bool| {
+            self.addresses.iter().find(|address| is(address)).ok_or(SteeringError::NoListener {
+                service: self.service,
+                family,
+            })
+        };
+        Ok([
+            ("ipv4", find("IPv4", SocketAddr::is_ipv4)?),
+            ("ipv6", find("IPv6", SocketAddr::is_ipv6)?),
+        ])
+    }
+}
+
+fn target(address: &SocketAddr) -> String {
+    if address.ip().is_unspecified() { format!(":{}", address.port()) } else { address.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(mode: SteeringMode) -> SteeringConfig {
+        SteeringConfig {
+            mode,
+            interfaces: vec!["ue0".into(), "ue1".into()],
+            install: true,
+            mark: 7,
+            table: 8,
+        }
+    }
+
+    fn ports() -> Ports {
+        let both = |port: u16| {
+            vec![format!("0.0.0.0:{port}").parse().unwrap(), format!("[::]:{port}").parse().unwrap()]
+        };
+        Ports { dns: both(5353), http: both(8080), https: both(8443) }
+    }
+
+    #[test]
+    fn ends_in_a_refusal_whatever_the_mode() {
+        for mode in [SteeringMode::Tproxy, SteeringMode::Redirect] {
+            let text = ruleset(&config(mode), &ports()).unwrap();
+            let (_, forward) = text.split_once("chain garden_forward").unwrap();
+            let rules: Vec<&str> = forward.lines().map(str::trim).collect();
+            assert!(rules.contains(
+                &"iifname { \"ue0\", \"ue1\" } counter name refused reject with icmpx admin-prohibited"
+            ));
+            assert_eq!(text.matches("nfproto ipv4").count(), 3);
+            assert_eq!(text.matches("nfproto ipv6").count(), 3);
+        }
+    }
+
+    #[test]
+    fn refuses_a_service_with_one_family() {
+        let mut ports = ports();
+        ports.https.pop();
+        let error = ruleset(&config(SteeringMode::Tproxy), &ports).unwrap_err();
+        assert!(error.to_string().contains("no https listener for IPv6"), "{error}");
+    }
+
+    #[test]
+    fn a_resolver_alone_steers_dns_alone() {
+        let ports = Ports { dns: ports().dns, ..Ports::default() };
+        let text = ruleset(&config(SteeringMode::Tproxy), &ports).unwrap();
+        assert_eq!(text.matches("tproxy").count(), 2);
+    }
+}

@@ -1,0 +1,27 @@
+//! The snapshot in force; only `publish` can change it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use policy::{Policy, Snapshot};
+
+/// Holds the policy in force. Empty until the first is published: then everything is denied.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    current: ArcSwapOption<Snapshot>,
+}
+
+impl Store {
+    /// The snapshot in force.
+    pub(crate) fn current(&self) -> Option<Arc<Snapshot>> {
+        self.current.load_full()
+    }
+
+    /// Puts `policy` in force as the next generation. Callers take turns: see the reloader.
+    pub(crate) fn publish(&self, policy: Policy) -> Arc<Snapshot> {
+        let generation = self.current.load().as_ref().map_or(0, |before| before.generation()) + 1;
+        let snapshot = Arc::new(Snapshot::new(policy, generation));
+        self.current.store(Some(Arc::clone(&snapshot)));
+        snapshot
+    }
+}
