@@ -1,0 +1,23 @@
+//! The suite: stories over the emulated world, and checks of everything that is shipped.
+//!
+//! One binary, so that it is linked once. `tests/run` sets up what it needs.
+
+// Written on each module, so that clippy knows helpers beside tests for what they are.
+#[cfg(test)]
+mod alerts;
+#[cfg(test)]
+mod layering;
+#[cfg(test)]
+mod metrics;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod pure;
+#[cfg(test)]
+mod repository;
+#[cfg(test)]
+mod service;
+#[cfg(test)]
+mod shipped;
+#[cfg(test)]
+mod tool;
