@@ -72,9 +72,13 @@ enum Format {
 pub(crate) fn run(command: LabCommand) -> ExitCode {
     match command.verb {
         Verb::Run { journeys, junit, format, loopback } => match binary() {
-            Ok(binary) => {
-                lab::run(&lab::RunOptions { journeys, junit, format: format.into(), loopback, binary })
-            }
+            Ok(binary) => lab::run(&lab::RunOptions {
+                journeys,
+                junit,
+                format: format.into(),
+                loopback,
+                binary,
+            }),
             Err(code) => code,
         },
         Verb::Up { loopback } => match binary() {

@@ -1,5 +1,5 @@
-//! The lab's certificate authority: made at start, valid for a day, constrained to the names of the emulated Internet.
-//! Its key never leaves the process; only fake SIMs trust it.
+//! The lab's certificate authority: made at start, valid for a day, constrained to the names of the
+//! emulated Internet. Its key never leaves the process; only fake SIMs trust it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,8 +83,8 @@ impl Authority {
         Arc::new(config)
     }
 
-    /// A client configuration that trusts this root and nothing else, and resumes no session, so that every connection
-    /// shows a full handshake.
+    /// A client configuration that trusts this root and nothing else, and resumes no session, so
+    /// that every connection shows a full handshake.
     pub(crate) fn client(&self) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).expect("our own root is well formed");

@@ -1,4 +1,5 @@
-//! What `postern lab` does: run journeys, list them, keep a world up. It prints; nothing else in the lab does.
+//! What `postern lab` does: run journeys, list them, keep a world up. It prints; nothing else in
+//! the lab does.
 
 use std::{
     fs,
@@ -40,7 +41,8 @@ pub struct RunOptions {
     pub binary: PathBuf,
 }
 
-/// Runs journeys, each in a world of its own. Exit code 0 if every step passed, 1 if one failed, 2 if there was no world.
+/// Runs journeys, each in a world of its own. Exit code 0 if every step passed, 1 if one failed, 2
+/// if there was no world.
 #[must_use]
 pub fn run(options: &RunOptions) -> ExitCode {
     let journeys = match chosen(&options.journeys) {

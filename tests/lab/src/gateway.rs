@@ -1,4 +1,5 @@
-//! The real gateway as a child process, handled as an operator handles it: signals, files, the admin interface.
+//! The real gateway as a child process, handled as an operator handles it: signals, files, the
+//! admin interface.
 
 use std::{
     fs::{self, File},
@@ -11,27 +12,21 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use nix::{
     sys::signal::{self, Signal},
     unistd::Pid,
 };
-use tokio::{net::TcpStream, time::timeout};
 
-use crate::{
-    clock,
-    family::Family,
-    metrics::Metrics,
-    namespace::Namespace,
-    world::files::{GATEWAY, TOKEN},
-};
+use crate::{clock, family::Family, namespace::Namespace, world::files::GATEWAY};
 
+mod admin;
 mod bound;
+mod error;
 
-pub(crate) use bound::Bound;
+pub use admin::AdminReply;
+pub use error::GatewayError;
+
+use bound::Bound;
 
 /// The gateway of a world.
 #[derive(Debug)]
@@ -48,77 +43,13 @@ struct Running {
     bound: Bound,
 }
 
-/// An answer of the admin interface.
-#[derive(Debug, Clone)]
-pub struct AdminReply {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// Body as text.
-    pub body: String,
-}
-
-/// Why the gateway did not do what it was told.
-#[derive(Debug, thiserror::Error)]
-pub enum GatewayError {
-    /// The binary could not be started.
-    #[error("{binary} cannot be started: {source}")]
-    Spawn {
-        /// The binary.
-        binary: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// It ended before it was ready.
-    #[error("the gateway ended before it was ready ({status}); the end of its log:\n{log}")]
-    Ended {
-        /// How it ended.
-        status: ExitStatus,
-        /// The last lines of its log.
-        log: String,
-    },
-    /// It did not become ready in time.
-    #[error("the gateway was not ready after {} s; the end of its log:\n{log}", limit.as_secs())]
-    NotReady {
-        /// The time it had.
-        limit: Duration,
-        /// The last lines of its log.
-        log: String,
-    },
-    /// It did not stop in time and was killed.
-    #[error("the gateway did not stop within {} s and was killed; the end of its log:\n{log}", limit.as_secs())]
-    NotStopped {
-        /// The time it had.
-        limit: Duration,
-        /// The last lines of its log.
-        log: String,
-    },
-    /// It is not running.
-    #[error("the gateway is not running")]
-    Down,
-    /// It is running already.
-    #[error("the gateway is running already")]
-    Up,
-    /// The admin interface did not answer.
-    #[error("the admin interface did not answer: {0}")]
-    Admin(io::Error),
-    /// The policy in force did not become the expected one in time.
-    #[error("serial {serial} was not in force after {} s; the end of the gateway's log:\n{log}", limit.as_secs())]
-    NotInForce {
-        /// The serial waited for.
-        serial: u64,
-        /// The time it had.
-        limit: Duration,
-        /// The last lines of its log.
-        log: String,
-    },
-}
-
 impl Gateway {
     pub(crate) fn new(binary: PathBuf, directory: PathBuf, namespace: Arc<Namespace>) -> Self {
         Self { binary, directory, namespace, running: Mutex::default() }
     }
 
-    /// Starts the gateway and waits until it says `READY`. Its log is appended to [`log_file`](Self::log_file).
+    /// Starts the gateway and waits until it says `READY`. Its log is appended to
+    /// [`log_file`](Self::log_file).
     ///
     /// # Errors
     /// When it cannot be started, ends, or is not ready within [`READY_LIMIT`](Self::READY_LIMIT).
@@ -194,81 +125,6 @@ impl Gateway {
     /// When it is not running.
     pub fn hang_up(&self) -> Result<(), GatewayError> {
         self.signal(Signal::SIGHUP)
-    }
-
-    /// Tells the gateway through the admin interface to read its policy again; the answer comes when it has.
-    ///
-    /// # Errors
-    /// When the interface does not answer. A refused policy is an answer.
-    pub fn reload(&self) -> Result<AdminReply, GatewayError> {
-        self.admin(Method::POST, "/v1/policy/reload", "")
-    }
-
-    /// Asks the admin interface, with the token for everything but reads.
-    ///
-    /// # Errors
-    /// When the gateway is down or the interface does not answer.
-    pub fn admin(
-        &self,
-        method: Method,
-        path: &str,
-        body: &str,
-    ) -> Result<AdminReply, GatewayError> {
-        let token = if method == Method::GET {
-            None
-        } else {
-            let token = fs::read_to_string(self.directory.join(TOKEN));
-            Some(token.map_err(GatewayError::Admin)?)
-        };
-        self.admin_with(token.as_deref().map(str::trim), method, path, body)
-    }
-
-    /// Asks the admin interface with a token of the caller's choice.
-    ///
-    /// # Errors
-    /// When the gateway is down or the interface does not answer.
-    pub fn admin_with(
-        &self,
-        token: Option<&str>,
-        method: Method,
-        path: &str,
-        body: &str,
-    ) -> Result<AdminReply, GatewayError> {
-        let address = self.admin_address().ok_or(GatewayError::Down)?;
-        let mut request =
-            Request::builder().method(method).uri(path).header("host", address.to_string());
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let request = request
-            .header("content-type", "application/json")
-            .body(Full::from(Bytes::copy_from_slice(body.as_bytes())))
-            .map_err(|error| GatewayError::Admin(io::Error::other(error)))?;
-        let asked = self.namespace.run(async move {
-            timeout(ADMIN_LIMIT, ask(address, request))
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        });
-        asked.map_err(GatewayError::Admin)
-    }
-
-    /// Reads the metrics.
-    ///
-    /// # Errors
-    /// When the gateway is down or the interface does not answer.
-    pub fn metrics(&self) -> Result<Metrics, GatewayError> {
-        let reply = self.admin(Method::GET, "/metrics", "")?;
-        Ok(Metrics::parse(&reply.body))
-    }
-
-    /// The serial of the policy in force, as the admin interface tells it.
-    ///
-    /// # Errors
-    /// When the gateway is down or the interface does not answer.
-    pub fn serial(&self) -> Result<Option<u64>, GatewayError> {
-        let reply = self.admin(Method::GET, "/v1/policy", "")?;
-        let policy: serde_json::Value = serde_json::from_str(&reply.body).unwrap_or_default();
-        Ok(find(&policy, "serial").and_then(serde_json::Value::as_u64))
     }
 
     /// Waits until the policy with this serial is in force.
@@ -369,22 +225,8 @@ impl Gateway {
     pub const RELOAD_LIMIT: Duration = Duration::from_secs(5);
 }
 
-async fn ask(address: SocketAddr, request: Request<Full<Bytes>>) -> io::Result<AdminReply> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(io::Error::other)?;
-    let asking = async move {
-        let response = sender.send_request(request).await.map_err(io::Error::other)?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-        Ok(AdminReply { status, body: String::from_utf8_lossy(&body).into_owned() })
-    };
-    let (reply, _) = tokio::join!(asking, connection);
-    reply
-}
-
-/// The lines of a stream as they come; the stream is read to its end even when nobody listens any more.
+/// The lines of a stream as they come; the stream is read to its end even when nobody listens any
+/// more.
 fn lines(stream: impl io::Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -401,12 +243,6 @@ fn end(child: &mut Child) -> ExitStatus {
     child.wait().expect("a child can be waited for")
 }
 
-/// Finds a key anywhere in a document, nearest to the top first.
-fn find<'a>(value: &'a serde_json::Value, key: &str) -> Option<&'a serde_json::Value> {
-    let object = value.as_object()?;
-    object.get(key).or_else(|| object.values().find_map(|inner| find(inner, key)))
-}
-
 fn tail(file: &Path) -> String {
     let text = fs::read(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
@@ -421,7 +257,6 @@ fn pause(namespace: &Namespace) {
     namespace.run(async { tokio::time::sleep(POLL).await });
 }
 
-const ADMIN_LIMIT: Duration = Duration::from_secs(10);
 /// How often a condition of the gateway is looked at while it is waited for.
 const POLL: Duration = Duration::from_millis(20);
 const LOG: &str = "gateway.log";

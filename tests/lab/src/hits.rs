@@ -1,4 +1,5 @@
-//! What the servers of the emulated Internet saw: connections by the address they came in on, names by what was asked.
+//! What the servers of the emulated Internet saw: connections by the address they came in on, names
+//! by what was asked.
 
 use std::{
     collections::BTreeMap,
@@ -9,8 +10,8 @@ use std::{
 /// What one host saw.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HitCount {
-    /// TCP connections and UDP datagrams to its addresses, on any port. Hosts that share an address share this number, and
-    /// in the loopback form all hosts do.
+    /// TCP connections and UDP datagrams to its addresses, on any port. Hosts that share an address
+    /// share this number, and in the loopback form all hosts do.
     pub connections: u64,
     /// TLS hellos that named it.
     pub hellos: u64,

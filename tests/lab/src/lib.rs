@@ -1,12 +1,13 @@
-//! The emulated world Postern is shown in: a fake Microsoft, a fake operator, decoys, an upstream resolver and fake SIMs
-//! around the real gateway binary.
+//! The emulated world Postern is shown in: a fake Microsoft, a fake operator, decoys, an upstream
+//! resolver and fake SIMs around the real gateway binary.
 //!
-//! The world knows the gateway only from outside (its two files, its sockets, its admin API) and links none of its crates.
-//! It never sends a packet to a network it did not make: everything happens in network namespaces that live and die with
-//! one process ([`private`]), or, where those are refused, on the loopback interface.
+//! The world knows the gateway only from outside (its two files, its sockets, its admin API) and
+//! links none of its crates. It never sends a packet to a network it did not make: everything
+//! happens in network namespaces that live and die with one process ([`private`]), or, where those
+//! are refused, on the loopback interface.
 //!
-//! Building a world reports failure as [`WorldError`]. A built world that breaks under the hands of its user (a dead
-//! runtime, a poisoned lock) fails by panicking, as a test does.
+//! Building a world reports failure as [`WorldError`]. A built world that breaks under the hands of
+//! its user (a dead runtime, a poisoned lock) fails by panicking, as a test does.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -36,6 +37,7 @@ pub use family::Family;
 pub use front::{Format, RunOptions, list, run, up};
 pub use gateway::{AdminReply, Gateway, GatewayError};
 pub use hits::HitCount;
+pub use http::{Method, StatusCode};
 pub use journey::{Journey, Outlook, Step, StepReport, Verdict, find, journeys, perform};
 pub use metrics::Metrics;
 pub use namespace::Namespace;

@@ -1,4 +1,5 @@
-//! One network namespace with one thread in it: what runs here sees only this namespace's interfaces and sockets.
+//! One network namespace with one thread in it: what runs here sees only this namespace's
+//! interfaces and sockets.
 
 use std::{
     fs::File,
@@ -71,7 +72,8 @@ impl Namespace {
         &self.name
     }
 
-    /// Runs a future in the namespace and waits for its value. Must not be called from a future of any namespace.
+    /// Runs a future in the namespace and waits for its value. Must not be called from a future of
+    /// any namespace.
     ///
     /// # Panics
     /// When the future panics.
@@ -87,7 +89,8 @@ impl Namespace {
         value.recv().expect("what ran in the namespace finished")
     }
 
-    /// Runs blocking code on the namespace's own thread and waits for its value; processes it starts are born in the namespace.
+    /// Runs blocking code on the namespace's own thread and waits for its value; processes it
+    /// starts are born in the namespace.
     ///
     /// # Panics
     /// When the code panics.

@@ -1,5 +1,5 @@
-//! The servers of the emulated Internet. Each listens on every port for every host, so that whatever the garden should
-//! have refused would be answered, and says in a header who answered.
+//! The servers of the emulated Internet. Each listens on every port for every host, so that
+//! whatever the garden should have refused would be answered, and says in a header who answered.
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -1,7 +1,9 @@
-//! Who lives in the emulated Internet: every host of the published Mobile Plans table with the schemes it is listed for,
-//! the operator's own hosts, and decoys that a SIM in the garden must never reach.
+//! Who lives in the emulated Internet: every host of the published Mobile Plans table with the
+//! schemes it is listed for, the operator's own hosts, and decoys that a SIM in the garden must
+//! never reach.
 //!
-//! The table is the lab's own copy, on purpose: a mistake in the gateway's copy must not agree with itself.
+//! The table is the lab's own copy, on purpose: a mistake in the gateway's copy must not agree with
+//! itself.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -66,7 +68,8 @@ impl Place {
     }
 }
 
-/// Every place of the emulated Internet: the rows in the table's order, then the operator, then the decoys.
+/// Every place of the emulated Internet: the rows in the table's order, then the operator, then the
+/// decoys.
 pub fn places() -> impl Iterator<Item = Place> {
     let listed = LISTED.iter().zip(FIRST_LISTED..).map(|(row, number)| Place {
         name: row.name,
@@ -92,7 +95,8 @@ const fn row(printed: &'static str, name: &'static str, schemes: Schemes) -> Row
     Row { printed, name, schemes }
 }
 
-/// The table "Mobile Plans walled garden" of the Windows driver documentation, as published since 2023-12-12, in its spelling.
+/// The table "Mobile Plans walled garden" of the Windows driver documentation, as published since
+/// 2023-12-12, in its spelling.
 pub const LISTED: [Row; 15] = [
     row("ctldl.windowsupdate.com", "ctldl.windowsupdate.com", HTTP),
     row("www.msftconnecttest.com", "www.msftconnecttest.com", HTTP),

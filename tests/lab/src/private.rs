@@ -1,16 +1,17 @@
-//! The private environment: own network, mounts and processes, so that whatever a world makes is gone with its process,
-//! even after `kill -9`.
+//! The private environment: own network, mounts and processes, so that whatever a world makes is
+//! gone with its process, even after `kill -9`.
 //!
-//! A program that wants one calls [`enter`] first. The outer call starts the same program again with the same arguments
-//! inside, watches over it and tells how it ended; the inner call returns. Where the kernel refuses namespaces the program
-//! is started again all the same, watched over in the same way, for the loopback form.
+//! A program that wants one calls [`enter`] first. The outer call starts the same program again
+//! with the same arguments inside, watches over it and tells how it ended; the inner call returns.
+//! Where the kernel refuses namespaces the program is started again all the same, watched over in
+//! the same way, for the loopback form.
 
 use std::{
     env,
     ffi::OsString,
     fs, io,
     path::{Path, PathBuf},
-    process::{Command, ExitCode, ExitStatus, Stdio},
+    process::{ExitCode, ExitStatus, Output, Stdio},
     thread,
     time::Duration,
 };
@@ -18,12 +19,18 @@ use std::{
 use nix::{
     mount::{MsFlags, mount},
     sys::signal::{Signal, killpg},
-    unistd::{Uid, getpgrp},
+    unistd::getpgrp,
 };
+use tempfile::TempDir;
 use tokio::{
+    process::{Child, ChildStdin},
     signal::unix::{SignalKind, signal},
     time::timeout,
 };
+
+mod fence;
+
+use fence::Fence;
 
 /// What [`enter`] found or did.
 #[derive(Debug)]
@@ -60,7 +67,8 @@ pub struct Started {
 /// Whether this process runs inside a private environment with namespaces of its own.
 #[must_use]
 pub fn is_inside() -> bool {
-    // The first process of a namespace only: the variable alone must not make a stranger mount over /run.
+    // The first process of a namespace only: the variable alone must not make a stranger mount over
+    // /run.
     std::process::id() == 1 && env::var_os(MARK).is_some_and(|mark| mark == MARK_NAMESPACES)
 }
 
@@ -70,8 +78,8 @@ pub fn is_started() -> bool {
     env::var_os(MARK).is_some()
 }
 
-/// Enters a private environment, in the way the module describes. `started` is called in the outer process once the inner
-/// one runs.
+/// Enters a private environment, in the way the module describes. `started` is called in the outer
+/// process once the inner one runs.
 pub fn enter(loopback_only: bool, started: impl FnOnce(&Started)) -> Entry {
     let mark = env::var_os(MARK);
     let directory = env::var_os(DIRECTORY).map(PathBuf::from);
@@ -92,8 +100,8 @@ pub fn enter(loopback_only: bool, started: impl FnOnce(&Started)) -> Entry {
     }
 }
 
-/// Runs a test inside a private environment of its own: the test's process starts itself again for this one test.
-/// Call it as the whole body of a `#[test]` function.
+/// Runs a test inside a private environment of its own: the test's process starts itself again for
+/// this one test. Call it as the whole body of a `#[test]` function.
 ///
 /// # Panics
 /// When the inner test fails or cannot be started.
@@ -110,15 +118,21 @@ pub fn test(body: impl FnOnce()) {
         body();
         return;
     }
-    let arguments =
-        [name.as_str(), "--exact", "--nocapture", "--test-threads=1"].map(OsString::from);
-    let status = runtime().and_then(|runtime| {
-        runtime.block_on(supervise(false, arguments.to_vec(), Interrupts::Ignored, |_| {}))
+    let arguments = [&name, "--exact", "--nocapture", "--test-threads=1"].map(OsString::from);
+    let output = runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let inner = Inner::start(false, arguments.to_vec(), Voice::Captured, |_| {})?;
+            inner.listen().await
+        })
     });
-    match status {
-        Ok(status) => {
-            assert!(status.success(), "{name} failed in its private environment: {status}")
-        }
+    match output {
+        Ok(output) => assert!(
+            output.status.success(),
+            "{name} failed in its private environment ({})\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        ),
         Err(error) => panic!("{name}: the private environment could not be started: {error}"),
     }
 }
@@ -151,8 +165,10 @@ impl Inside {
         thread::spawn(move || {
             self.wait_for_release();
             self.remove_directory();
+            if is_inside() {
+                end_namespace();
+            }
             let _ = killpg(getpgrp(), Signal::SIGKILL);
-            end_namespace();
         });
     }
 }
@@ -168,12 +184,9 @@ fn end_namespace() {
 
 fn watch(loopback_only: bool, started: impl FnOnce(&Started)) -> io::Result<ExitCode> {
     let arguments = env::args_os().skip(1).collect();
-    let status = runtime()?.block_on(supervise(
-        loopback_only,
-        arguments,
-        Interrupts::EndTheInner,
-        started,
-    ))?;
+    let status = runtime()?.block_on(async {
+        Inner::start(loopback_only, arguments, Voice::Open, started)?.watch().await
+    })?;
     let code = status.code().map(u8::try_from).and_then(Result::ok);
     Ok(ExitCode::from(code.unwrap_or(INTERRUPTED)))
 }
@@ -182,106 +195,84 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
+/// Where the inner process's words go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Interrupts {
-    EndTheInner,
-    Ignored,
+enum Voice {
+    /// Where the outer one's go.
+    Open,
+    /// Kept until it ends.
+    Captured,
 }
 
-async fn supervise(
-    loopback_only: bool,
-    arguments: Vec<OsString>,
-    interrupts: Interrupts,
-    started: impl FnOnce(&Started),
-) -> io::Result<ExitStatus> {
-    let fence = if loopback_only { Fence::none("asked for") } else { Fence::find() };
-    let directory = tempfile::Builder::new().prefix("postern-lab-").tempdir()?;
-    let mut command = fence.command(&env::current_exe()?);
-    command
-        .args(arguments)
-        .env(MARK, if fence.flags.is_some() { MARK_NAMESPACES } else { MARK_LOOPBACK })
-        .env(DIRECTORY, directory.path())
-        .env(REFUSAL, fence.refusal.unwrap_or_default())
-        .stdin(Stdio::piped())
-        // The terminal's interrupt comes to the outer process alone, which lets the inner one end in order.
-        .process_group(0)
-        .kill_on_drop(true);
-    let mut child = command.spawn()?;
-    let leash = child.stdin.take();
-    started(&Started {
-        pid: child.id().unwrap_or_default(),
-        directory: directory.path().to_owned(),
-        own_user: fence.flags.is_some_and(|flags| flags.contains(&OWN_USER)),
-        own_network: fence.flags.is_some(),
-    });
-    if interrupts == Interrupts::Ignored {
-        let status = child.wait().await;
+/// The inner process in the hands of the outer one.
+struct Inner {
+    child: Child,
+    /// The inner process ends when this does.
+    leash: Option<ChildStdin>,
+    _directory: TempDir,
+}
+
+impl Inner {
+    fn start(
+        loopback_only: bool,
+        arguments: Vec<OsString>,
+        voice: Voice,
+        started: impl FnOnce(&Started),
+    ) -> io::Result<Self> {
+        let fence = if loopback_only { Fence::none("asked for") } else { Fence::find() };
+        let directory = tempfile::Builder::new().prefix("postern-lab-").tempdir()?;
+        let mut command = fence.command(&env::current_exe()?);
+        command
+            .args(arguments)
+            .env(MARK, if fence.flags.is_some() { MARK_NAMESPACES } else { MARK_LOOPBACK })
+            .env(DIRECTORY, directory.path())
+            .env(REFUSAL, fence.refusal.as_deref().unwrap_or_default())
+            .stdin(Stdio::piped())
+            // The terminal's interrupt comes to the outer process alone, which lets the inner one
+            // end in order.
+            .process_group(0)
+            .kill_on_drop(true);
+        if voice == Voice::Captured {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        let mut child = command.spawn()?;
+        let leash = child.stdin.take();
+        started(&Started {
+            pid: child.id().unwrap_or_default(),
+            directory: directory.path().to_owned(),
+            own_user: fence.has_own_user(),
+            own_network: fence.flags.is_some(),
+        });
+        Ok(Self { child, leash, _directory: directory })
+    }
+
+    /// Waits for the end; a signal to the outer process lets the inner one end in order.
+    async fn watch(mut self) -> io::Result<ExitStatus> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hang_up = signal(SignalKind::hangup())?;
+        tokio::select! {
+            status = self.child.wait() => return status,
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+        drop(self.leash.take());
+        match timeout(END_LIMIT, self.child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                self.child.start_kill()?;
+                self.child.wait().await
+            }
+        }
+    }
+
+    /// Waits for the end and what was said until then.
+    async fn listen(self) -> io::Result<Output> {
+        let Self { child, leash, _directory } = self;
+        let output = child.wait_with_output().await;
         drop(leash);
-        return status;
-    }
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    tokio::select! {
-        status = child.wait() => return status,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hang_up.recv() => {}
-    }
-    drop(leash);
-    match timeout(END_LIMIT, child.wait()).await {
-        Ok(status) => status,
-        Err(_) => {
-            child.start_kill()?;
-            child.wait().await
-        }
-    }
-}
-
-/// What stands between the inner process and the machine.
-struct Fence {
-    flags: Option<&'static [&'static str]>,
-    refusal: Option<String>,
-}
-
-impl Fence {
-    /// The strongest fence this machine allows.
-    fn find() -> Self {
-        let choices: &[&[&str]] =
-            if Uid::effective().is_root() { &[&AS_ROOT, &AS_USER] } else { &[&AS_USER] };
-        let mut refusal = String::new();
-        for flags in choices {
-            let tried = Command::new("unshare")
-                .args(*flags)
-                .args(["mount", "-t", "tmpfs", "tmpfs", "/run"])
-                .stdin(Stdio::null())
-                .output();
-            match tried {
-                Ok(output) if output.status.success() => {
-                    return Self { flags: Some(flags), refusal: None };
-                }
-                Ok(output) => {
-                    refusal = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-                }
-                Err(error) => refusal = format!("unshare (package util-linux): {error}"),
-            }
-        }
-        Self { flags: None, refusal: Some(refusal) }
-    }
-
-    fn none(refusal: &str) -> Self {
-        Self { flags: None, refusal: Some(refusal.to_owned()) }
-    }
-
-    fn command(&self, program: &Path) -> tokio::process::Command {
-        match self.flags {
-            Some(flags) => {
-                let mut command = tokio::process::Command::new("unshare");
-                command.args(flags).arg("--").arg(program);
-                command
-            }
-            None => tokio::process::Command::new(program),
-        }
+        output
     }
 }
 
@@ -304,19 +295,6 @@ fn prepare() -> io::Result<()> {
     mount(Some(OUR_RESOLVER), &resolver, none, MsFlags::MS_BIND, none)?;
     Ok(())
 }
-
-const AS_ROOT: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-const AS_USER: [&str; 8] = [
-    OWN_USER,
-    "--map-root-user",
-    "--net",
-    "--mount",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-];
-const OWN_USER: &str = "--user";
 
 const MARK: &str = "POSTERN_LAB_PRIVATE";
 const MARK_NAMESPACES: &str = "namespaces";

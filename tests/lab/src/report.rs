@@ -1,4 +1,5 @@
-//! What a journey's user sees: progress while it runs, a table at the end, and the same for machines.
+//! What a journey's user sees: progress while it runs, a table at the end, and the same for
+//! machines.
 
 use std::{
     fmt::Write,

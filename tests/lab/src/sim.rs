@@ -1,5 +1,5 @@
-//! A fake SIM: it asks DNS questions, opens connections and sends datagrams as a phone would, with real client stacks, and
-//! reports what it saw.
+//! A fake SIM: it asks DNS questions, opens connections and sends datagrams as a phone would, with
+//! real client stacks, and reports what it saw.
 
 use std::{
     io::ErrorKind,
@@ -11,6 +11,7 @@ use std::{
 
 use rustls::ClientConfig;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
     time::timeout,
 };
@@ -142,7 +143,33 @@ impl Sim {
         })
     }
 
-    /// Sends a datagram from a connected socket and waits for an answer or for the ICMP error the kernel reports.
+    /// Sends bytes as they are to port 80 or 443 of an address and reads until the far end closes.
+    /// Returns what was read, and [`Outcome::Closed`] if the far end closed in order.
+    #[must_use]
+    pub fn send_bytes(&self, address: SocketAddr, bytes: Vec<u8>) -> (Vec<u8>, Seen) {
+        let address = match self.route(address) {
+            Ok(address) => address,
+            Err(outcome) => return (Vec::new(), Seen { outcome, elapsed: Duration::ZERO }),
+        };
+        self.namespace.run(async move {
+            let start = clock::now();
+            let mut read = Vec::new();
+            let exchange = timeout(Self::PATIENCE, async {
+                let mut stream = TcpStream::connect(address).await?;
+                stream.write_all(&bytes).await?;
+                stream.read_to_end(&mut read).await
+            });
+            let outcome = match exchange.await {
+                Ok(Ok(_)) => Outcome::Closed,
+                Ok(Err(error)) => Outcome::of_socket(&error),
+                Err(_) => Outcome::TimedOut,
+            };
+            (read, Seen { outcome, elapsed: start.elapsed() })
+        })
+    }
+
+    /// Sends a datagram from a connected socket and waits for an answer or for the ICMP error the
+    /// kernel reports.
     #[must_use]
     pub fn send_datagram(&self, address: SocketAddr, payload: &'static [u8]) -> Seen {
         self.timed(async move {
@@ -183,8 +210,8 @@ impl Sim {
         })
     }
 
-    /// Where to connect for a page: the address it insists on, or the first of the DNS answer; in the loopback form the
-    /// gateway's own listener, after the same question.
+    /// Where to connect for a page: the address it insists on, or the first of the DNS answer; in
+    /// the loopback form the gateway's own listener, after the same question.
     fn destination(&self, fetch: &Fetch) -> Result<SocketAddr, Outcome> {
         let family = fetch.family_wanted();
         let address = match fetch.address_forced() {
@@ -195,15 +222,18 @@ impl Sim {
                 first.ok_or(answer.outcome)?
             }
         };
-        match &self.way {
-            Way::Routed => Ok(SocketAddr::new(address, fetch.port())),
-            Way::Loopback(gateway) => {
-                let key = if fetch.is_secure() { "https" } else { "http" };
-                gateway
-                    .listening_in(key, family)
-                    .ok_or(Outcome::Refused(ErrorKind::AddrNotAvailable))
-            }
-        }
+        self.route(SocketAddr::new(address, fetch.port()))
+    }
+
+    /// Where a connection must go to reach the gateway: anywhere by steering, to its own listeners
+    /// on loopback.
+    fn route(&self, address: SocketAddr) -> Result<SocketAddr, Outcome> {
+        let Way::Loopback(gateway) = &self.way else {
+            return Ok(address);
+        };
+        let family = if address.is_ipv6() { Family::V6 } else { Family::V4 };
+        let key = if address.port() == 80 { "http" } else { "https" };
+        gateway.listening_in(key, family).ok_or(Outcome::Refused(ErrorKind::AddrNotAvailable))
     }
 
     /// The resolver a SIM believes in. Any address does: steering takes every question.

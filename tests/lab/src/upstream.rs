@@ -1,5 +1,6 @@
-//! The resolver the gateway asks: authoritative for every place of the emulated Internet, NXDOMAIN for the rest, and a
-//! memory of every question, so that a test can prove which names never left the garden.
+//! The resolver the gateway asks: authoritative for every place of the emulated Internet, NXDOMAIN
+//! for the rest, and a memory of every question, so that a test can prove which names never left
+//! the garden.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,5 @@
-//! Entering a world that `postern lab up` keeps: where it is written down, how its namespaces are joined, what to try there.
+//! Entering a world that `postern lab up` keeps: where it is written down, how its namespaces are
+//! joined, what to try there.
 
 use std::{
     env,
@@ -43,7 +44,8 @@ pub enum VisitError {
     },
 }
 
-/// Where a world that is up was written down; the note is removed when dropped by the process that wrote it.
+/// Where a world that is up was written down; the note is removed when dropped by the process that
+/// wrote it.
 #[derive(Debug)]
 pub(crate) struct Standing {
     note: Note,
@@ -53,7 +55,8 @@ pub(crate) struct Standing {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Note {
     pid: u32,
-    /// Start time of the process in clock ticks, so that a later process of the same number is not taken for it.
+    /// Start time of the process in clock ticks, so that a later process of the same number is not
+    /// taken for it.
     started: u64,
     directory: PathBuf,
     own_user: bool,
@@ -83,7 +86,8 @@ impl Standing {
     /// The world that is up for this user, if one is.
     pub(crate) fn find() -> Option<Self> {
         let mut file = File::open(note_file()).ok()?;
-        // The note may lie where others can write; one that is not ours would lead us into a stranger's namespaces.
+        // The note may lie where others can write; one that is not ours would lead us into a
+        // stranger's namespaces.
         if file.metadata().ok()?.uid() != Uid::current().as_raw() {
             return None;
         }
@@ -106,7 +110,8 @@ impl Drop for Standing {
     }
 }
 
-/// Becomes a program (a shell when none is named) in one place of the world that is up, with the lab's CA trusted.
+/// Becomes a program (a shell when none is named) in one place of the world that is up, with the
+/// lab's CA trusted.
 ///
 /// # Errors
 /// Returns only if it could not become that program.
@@ -202,8 +207,8 @@ fn note_file() -> PathBuf {
     }
 }
 
-/// Field 22 of `/proc/PID/stat`: clock ticks from boot to the start of the process. A process that ended and was not yet
-/// waited for has none.
+/// Field 22 of `/proc/PID/stat`: clock ticks from boot to the start of the process. A process that
+/// ended and was not yet waited for has none.
 fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name, in parentheses, may hold anything.

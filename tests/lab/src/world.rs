@@ -1,7 +1,8 @@
-//! One emulated world, built and torn down as a value: namespaces or loopback, servers, resolver, authority, gateway, SIMs.
+//! One emulated world, built and torn down as a value: namespaces or loopback, servers, resolver,
+//! authority, gateway, SIMs.
 
 use std::{
-    fs, io,
+    env, fs, io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -9,6 +10,7 @@ use std::{
     },
 };
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
 use crate::{
@@ -37,7 +39,8 @@ use wiring::Wiring;
 pub enum Form {
     /// Network namespaces with real steering; needs a private environment ([`private::enter`]).
     Namespaces,
-    /// Everything on the loopback interface, without steering: what needs real packets cannot be shown.
+    /// Everything on the loopback interface, without steering: what needs real packets cannot be
+    /// shown.
     Loopback,
 }
 
@@ -54,14 +57,17 @@ pub struct Options {
     pub policy: Option<String>,
     /// Whether the gateway is started.
     pub start_gateway: bool,
-    /// Whether namespaces have plain names (`ue1`, `gw`, `net`), which allows one world in the environment only.
+    /// Whether namespaces have plain names (`ue1`, `gw`, `net`), which allows one world in the
+    /// environment only.
     pub plain_names: bool,
-    /// Where certificates, policy and logs go; a temporary directory, removed with the world, when absent.
+    /// Where certificates, policy and logs go; a temporary directory, removed with the world, when
+    /// absent.
     pub directory: Option<PathBuf>,
 }
 
 impl Options {
-    /// Two SIMs, the lab's policy, a running gateway of this binary, in the form this environment allows.
+    /// Two SIMs, the lab's policy, a running gateway of this binary, in the form this environment
+    /// allows.
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         Self {
@@ -73,6 +79,24 @@ impl Options {
             plain_names: false,
             directory: None,
         }
+    }
+
+    /// As [`new`](Self::new), with the binary of this build: `POSTERN_BIN`, or `postern` in the
+    /// directory that the running test was built into.
+    ///
+    /// # Panics
+    /// When there is no such file; the message says how to make it.
+    #[must_use]
+    pub fn of_this_build() -> Self {
+        let built = || {
+            let test = env::current_exe().ok()?;
+            test.ancestors().skip(1).take(2).map(|dir| dir.join("postern")).find(|b| b.is_file())
+        };
+        let binary = env::var_os("POSTERN_BIN").map(PathBuf::from).or_else(built);
+        Self::new(
+            binary
+                .expect("`cargo build -p gateway` makes the binary; POSTERN_BIN may name another"),
+        )
     }
 }
 
@@ -148,6 +172,7 @@ impl World {
         if !(1..=Self::MOST_SIMS).contains(&options.sims) {
             return Err(WorldError::SimCount { asked: options.sims });
         }
+        raise_descriptor_limit();
         let (directory, temporary) = directory(options.directory.as_deref())?;
         let authority = Arc::new(Authority::new()?);
         let hits = Hits::default();
@@ -236,7 +261,8 @@ impl World {
         self.form
     }
 
-    /// The address families the world has: both, unless the loopback form runs where `::1` does not exist.
+    /// The address families the world has: both, unless the loopback form runs where `::1` does not
+    /// exist.
     #[must_use]
     pub fn families(&self) -> &[Family] {
         &self.families
@@ -262,13 +288,15 @@ impl World {
         self.hits.connections_to(address)
     }
 
-    /// How often the gateway asked the upstream resolver for a name, by any type or by one (`"A"`, `"AAAA"`…).
+    /// How often the gateway asked the upstream resolver for a name, by any type or by one (`"A"`,
+    /// `"AAAA"`…).
     #[must_use]
     pub fn upstream_questions(&self, name: &str, kind: Option<&str>) -> u64 {
         self.upstream.questions(name, kind)
     }
 
-    /// Packets with a SIM's source address that the emulated Internet received, both families. `None` in the loopback form.
+    /// Packets with a SIM's source address that the emulated Internet received, both families.
+    /// `None` in the loopback form.
     ///
     /// # Errors
     /// When the counters cannot be read.
@@ -299,6 +327,24 @@ impl World {
         self.directory.join(files::POLICY)
     }
 
+    /// The text of the gateway's settings file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn settings_text(&self) -> Result<String, WorldError> {
+        fs::read_to_string(self.directory.join(files::GATEWAY))
+            .map_err(during("reading the settings"))
+    }
+
+    /// Replaces the gateway's settings file; the gateway reads it when it starts.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_settings(&self, text: &str) -> Result<(), WorldError> {
+        fs::write(self.directory.join(files::GATEWAY), text)
+            .map_err(during("replacing the settings"))
+    }
+
     /// The directory with the CA certificate, the gateway's two files and its log.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -315,6 +361,14 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.gateway.kill();
+    }
+}
+
+/// A thousand held sessions take two descriptors each in this process.
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // With the limit as it was, small worlds still work.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

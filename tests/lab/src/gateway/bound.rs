@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, net::SocketAddr};
 pub(crate) struct Bound(BTreeMap<String, Vec<SocketAddr>>);
 
 impl Bound {
-    /// Reads `listening dns=0.0.0.0:5353,[::]:5353 admin=127.0.0.1:9180`; `None` for any other line.
+    /// Reads `listening dns=0.0.0.0:5353,[::]:5353 admin=127.0.0.1:9180`; `None` for any other
+    /// line.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
         if words.next()? != "listening" {

@@ -50,7 +50,8 @@ pub(super) fn alerted(seen: &Seen) -> Result<String, String> {
     }
 }
 
-/// The name was denied as the garden denies names: at once, with an SOA, and for no longer than five seconds.
+/// The name was denied as the garden denies names: at once, with an SOA, and for no longer than
+/// five seconds.
 pub(super) fn denied(answer: &DnsAnswer) -> Result<String, String> {
     let Some(soa) = &answer.soa else {
         return Err(format!("expected NXDOMAIN with an SOA, saw {answer}"));

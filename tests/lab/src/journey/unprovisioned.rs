@@ -1,4 +1,5 @@
-//! `unprovisioned-sim`: a SIM without a plan reaches every listed host by its listed scheme and nothing else.
+//! `unprovisioned-sim`: a SIM without a plan reaches every listed host by its listed scheme and
+//! nothing else.
 
 use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 

@@ -1,4 +1,5 @@
-//! What each host answers: the right body for the probe, a revocation list, an OCSP answer, a trust list, small pages.
+//! What each host answers: the right body for the probe, a revocation list, an OCSP answer, a trust
+//! list, small pages.
 
 use http::{Method, StatusCode, request::Parts};
 use hyper::body::Bytes;
@@ -47,8 +48,8 @@ fn found(kind: &'static str, body: Bytes) -> Page {
     Page { status: StatusCode::OK, kind, body }
 }
 
-/// The answer of an SM-DP+ to `initiateAuthentication`, in the shape of GSMA SGP.22 §6.5.2.6: the server address is
-/// echoed, the signed parts are not real.
+/// The answer of an SM-DP+ to `initiateAuthentication`, in the shape of GSMA SGP.22 §6.5.2.6: the
+/// server address is echoed, the signed parts are not real.
 fn es9_initiate(body: &Bytes) -> Bytes {
     let asked: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let answer = serde_json::json!({
@@ -63,8 +64,8 @@ fn es9_initiate(body: &Bytes) -> Bytes {
 pub(super) const ES9_INITIATE: &str = "/gsma/rsp2/es9plus/initiateAuthentication";
 /// The exact body Windows compares.
 const NCSI_BODY: &[u8] = b"Microsoft Connect Test";
-/// `OCSPResponse { responseStatus unauthorized(6) }`, the answer of a responder that does not know the certificate
-/// (RFC 6960 §2.3).
+/// `OCSPResponse { responseStatus unauthorized(6) }`, the answer of a responder that does not know
+/// the certificate (RFC 6960 §2.3).
 const OCSP_UNAUTHORIZED: &[u8] = &[0x30, 0x03, 0x0a, 0x01, 0x06];
 /// A cabinet signature and a name: the gateway passes bytes, it does not open them.
 const TRUST_LIST: &[u8] = b"MSCF\0\0\0\0authroot.stl of the lab";

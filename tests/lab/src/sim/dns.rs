@@ -63,8 +63,8 @@ pub struct Record {
 /// What came back.
 #[derive(Debug, Clone)]
 pub struct DnsAnswer {
-    /// [`Outcome::NoName`] with the response code if an answer came without an address, [`Outcome::Connected`] if it had one,
-    /// anything else if no answer came.
+    /// [`Outcome::NoName`] with the response code if an answer came without an address,
+    /// [`Outcome::Connected`] if it had one, anything else if no answer came.
     pub outcome: Outcome,
     /// Response code, as in `NOERROR`; empty if no answer came.
     pub rcode: String,
@@ -134,7 +134,8 @@ impl DnsAnswer {
         self.answers.iter().filter_map(|record| record.address)
     }
 
-    /// Whether the name was denied as the garden denies: NXDOMAIN with the extended error "blocked" (RFC 8914 §4.16).
+    /// Whether the name was denied as the garden denies: NXDOMAIN with the extended error "blocked"
+    /// (RFC 8914 §4.16).
     #[must_use]
     pub fn is_denied(&self) -> bool {
         self.rcode == "NXDOMAIN" && self.ede.as_ref().is_some_and(|(code, _)| *code == BLOCKED)

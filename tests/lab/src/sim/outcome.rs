@@ -93,8 +93,8 @@ impl Seen {
         }
     }
 
-    /// Whether the attempt was turned away in a way a phone notices, within [`AT_ONCE`](Self::AT_ONCE). An answer counts if
-    /// the gateway gave it and no host did.
+    /// Whether the attempt was turned away in a way a phone notices, within
+    /// [`AT_ONCE`](Self::AT_ONCE). An answer counts if the gateway gave it and no host did.
     #[must_use]
     pub fn is_refused_at_once(&self) -> bool {
         let refused = match &self.outcome {
@@ -108,7 +108,8 @@ impl Seen {
         refused && self.elapsed < Self::AT_ONCE
     }
 
-    /// What "at once" means. A silent drop costs an app tens of seconds; this is generous for a machine under load.
+    /// What "at once" means. A silent drop costs an app tens of seconds; this is generous for a
+    /// machine under load.
     pub const AT_ONCE: Duration = Duration::from_millis(500);
 }
 

@@ -1,4 +1,5 @@
-//! The files the gateway of a world reads: policy, settings, token; and the certificate its SIMs trust.
+//! The files the gateway of a world reads: policy, settings, token; and the certificate its SIMs
+//! trust.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},

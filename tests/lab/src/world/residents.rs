@@ -1,4 +1,5 @@
-//! Settles the servers: on their own addresses in the emulated Internet, or on free ports of the loopback interface.
+//! Settles the servers: on their own addresses in the emulated Internet, or on free ports of the
+//! loopback interface.
 
 use std::{
     io,

@@ -1,5 +1,5 @@
-//! The world by itself, without a gateway: routing, servers, resolver, counters. A leak must work and must be counted, or
-//! the proof that there is none proves nothing.
+//! The world by itself, without a gateway: routing, servers, resolver, counters. A leak must work
+//! and must be counted, or the proof that there is none proves nothing.
 
 use std::net::SocketAddr;
 

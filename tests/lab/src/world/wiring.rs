@@ -1,7 +1,8 @@
-//! The wires: a namespace per SIM, one for the gateway, one for the emulated Internet, veth pairs between them.
+//! The wires: a namespace per SIM, one for the gateway, one for the emulated Internet, veth pairs
+//! between them.
 //!
-//! Every address is from a documentation or a shared range and there is no default route out, so a leak can only reach
-//! the emulated Internet, where it is counted.
+//! Every address is from a documentation or a shared range and there is no default route out, so a
+//! leak can only reach the emulated Internet, where it is counted.
 
 use std::{fmt::Write, fs};
 
@@ -145,7 +146,8 @@ fn gateway_side(sims: u8) -> String {
     script
 }
 
-/// Every address of the emulated Internet is local here, and there is a way back to the SIMs: a leak would work.
+/// Every address of the emulated Internet is local here, and there is a way back to the SIMs: a
+/// leak would work.
 fn internet_side() -> String {
     let mac = gateway_mac(TRANSIT);
     format!(
@@ -175,7 +177,8 @@ fn packets(listing: &str) -> u64 {
     sum
 }
 
-// Fixed neighbours: the first packet of an interface that just came up would wait a second for neighbour discovery.
+// Fixed neighbours: the first packet of an interface that just came up would wait a second for
+// neighbour discovery.
 fn gateway_mac(n: u8) -> String {
     format!("02:00:00:00:{n:02x}:01")
 }
