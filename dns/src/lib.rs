@@ -13,6 +13,7 @@ mod resolver;
 mod respond;
 mod screen;
 mod server;
+mod sources;
 mod special;
 mod stream;
 mod udp;

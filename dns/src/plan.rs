@@ -3,7 +3,8 @@
 //! | subscriber, name | A, AAAA | other types |
 //! |---|---|---|
 //! | unknown subscriber | REFUSED, EDE 18 | REFUSED, EDE 18 |
-//! | special name | see [`special`](crate::special) | no such record |
+//! | special name | see [`special`] | no such record |
+//! | connectivity probe of a class that answers or redirects probes | where it is answered | as if listed |
 //! | denied | as the policy says, EDE 15 | as the policy says, EDE 15 |
 //! | passes | resolved | no such record, EDE 15 |
 //!
@@ -12,7 +13,7 @@
 
 use std::net::IpAddr;
 
-use policy::{Class, Decision, DnsDenial, HostName, Ncsi, Policy, Reason, Rule};
+use policy::{Action, Class, Decision, DnsDenial, HostName, Ncsi, Policy, Reason, Rule};
 
 use crate::{
     screen::{Family, Screened},
@@ -25,10 +26,12 @@ use crate::{
 pub(crate) enum Plan<'p> {
     /// Say this; the name is answered here for everybody, no verdict was needed.
     Special(Answer),
+    /// Say this; the name is a probe, which the class lets through whether it is listed or not.
+    Probe(Answer),
     /// Say this.
     Answer(Answer),
     /// Resolve the name, and say what is found. If nothing is, `otherwise` is said, if there is.
-    Resolve { family: Family, rule: Option<&'p Rule>, otherwise: Option<IpAddr> },
+    Resolve { family: Family, rule: Option<&'p Rule>, otherwise: Vec<IpAddr> },
     /// Resolve the portal's name, and say where it is.
     Portal { family: Family },
 }
@@ -47,6 +50,9 @@ pub(crate) fn plan<'p>(
     let family = Family::of(record_type);
     match special::special(host) {
         Some(Special::NoName) => return Plan::Special(no_name(denied_ttl)),
+        Some(Special::Canary) if decision.reason() != Reason::Open => {
+            return Plan::Special(no_name(denied_ttl));
+        }
         Some(Special::NoNameUnlessListed) if !decision.passes() => {
             return Plan::Special(no_name(denied_ttl));
         }
@@ -55,18 +61,23 @@ pub(crate) fn plan<'p>(
             let addresses: Vec<IpAddr> = addresses.into_iter().filter(fits).collect();
             return Plan::Special(at(addresses, policy.dns().max_ttl, denied_ttl));
         }
-        Some(Special::NoNameUnlessListed) | None => {}
+        Some(Special::Canary | Special::NoNameUnlessListed) | None => {}
     }
-    if !decision.passes() {
-        return denied(policy, record_type);
-    }
-    let Some(family) = family else {
-        return Plan::Answer(Answer { notice: Some(Notice::Blocked), ..no_data(denied_ttl) });
-    };
+    let nothing = || Answer { notice: Some(Notice::Blocked), ..no_data(denied_ttl) };
     let probe = probe(decision.class(), host, family);
-    match (probe, decision.rule()) {
-        (Some(address), None) => Plan::Answer(at(vec![address], denied_ttl, denied_ttl)),
-        (otherwise, rule) => Plan::Resolve { family, rule, otherwise },
+    match (probe, decision.passes(), family) {
+        (Some(Probe::Here(addresses)), _, _) => Plan::Probe(at(addresses, denied_ttl, denied_ttl)),
+        (Some(Probe::Anywhere(addresses)), false, _) => {
+            Plan::Probe(at(addresses, denied_ttl, denied_ttl))
+        }
+        (Some(Probe::Anywhere(otherwise)), true, Some(family)) => {
+            Plan::Resolve { family, rule: listing(decision), otherwise }
+        }
+        (None, true, Some(family)) => {
+            Plan::Resolve { family, rule: listing(decision), otherwise: Vec::new() }
+        }
+        (_, true, None) => Plan::Answer(nothing()),
+        (None, false, _) => denied(policy, record_type),
     }
 }
 
@@ -88,19 +99,45 @@ pub(crate) fn denied(policy: &Policy, record_type: u16) -> Plan<'static> {
 pub(crate) fn no_host(policy: &Policy, name: &Name, record_type: u16) -> Answer {
     match denied(policy, record_type) {
         Plan::Answer(answer) if !(name.is_root() && answer.rcode == Rcode::NameError) => answer,
-        Plan::Answer(_) | Plan::Portal { .. } | Plan::Special(_) | Plan::Resolve { .. } => {
+        Plan::Answer(_)
+        | Plan::Portal { .. }
+        | Plan::Special(_)
+        | Plan::Probe(_)
+        | Plan::Resolve { .. } => {
             Answer { notice: Some(Notice::Blocked), ..no_data(policy.dns().denied_ttl) }
         }
     }
 }
 
-/// The address of a probe, for a class that answers probes here or sends them to the portal.
-fn probe(class: Option<&Class>, host: &HostName, family: Family) -> Option<IpAddr> {
-    match class?.ncsi() {
-        Ncsi::Answer => special::probe(host, family),
-        // Only the web probes lead somewhere.
-        Ncsi::Redirect if host.as_str() != DNS_PROBE => special::probe(host, family),
-        Ncsi::Redirect | Ncsi::Pass | Ncsi::Deny => None,
+/// The entry that listed the name; not the nearest one that did not, whose networks must not count.
+pub(crate) fn listing<'p>(decision: &Decision<'p>) -> Option<&'p Rule> {
+    decision.rule().filter(|_| decision.reason() == Reason::Listed)
+}
+
+/// A connectivity probe that the gateway answers itself or sends to the portal.
+enum Probe {
+    /// What Windows compares the answer with: these addresses and no other.
+    Here(Vec<IpAddr>),
+    /// A web probe, which the proxy takes wherever it is sent; these addresses will do.
+    Anywhere(Vec<IpAddr>),
+}
+
+/// Only gardens interfere with probes; none of these names has other records than addresses.
+fn probe(class: Option<&Class>, host: &HostName, family: Option<Family>) -> Option<Probe> {
+    let class = class?;
+    match class.action() {
+        Action::Garden => {}
+        Action::Drop | Action::Observe | Action::Open => return None,
+    }
+    let addresses = special::probe(host)?;
+    let fits = |address: &IpAddr| family.is_some_and(|family| family.holds(address));
+    let addresses = addresses.into_iter().filter(fits).collect();
+    match class.ncsi() {
+        Ncsi::Pass | Ncsi::Deny => None,
+        Ncsi::Answer if host.as_str() == special::DNS_PROBE => Some(Probe::Here(addresses)),
+        // Answered, the DNS probe would say that the portal need not be visited.
+        Ncsi::Redirect if host.as_str() == special::DNS_PROBE => None,
+        Ncsi::Answer | Ncsi::Redirect => Some(Probe::Anywhere(addresses)),
     }
 }
 
@@ -181,5 +218,3 @@ fn ours(ttl: u32) -> Authority {
         ttl,
     }
 }
-
-const DNS_PROBE: &str = "dns.msftncsi.com";

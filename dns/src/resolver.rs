@@ -1,7 +1,7 @@
 //! Listed names to addresses: lab entries, cache, upstreams, screening.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -97,6 +97,11 @@ impl Resolver {
         };
         let addresses = in_turn(weigh(v6), weigh(v4));
         if addresses.is_empty() { Err(error) } else { Ok(addresses) }
+    }
+
+    /// Where the upstreams are.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.upstreams.addresses()
     }
 
     /// What is known about `host` without asking.

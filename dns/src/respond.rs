@@ -4,22 +4,24 @@
 //! for an upstream is judged again before its answer leaves, so that nothing is said under a
 //! policy, or to a SIM in a state, that no longer holds.
 
+mod step;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use jiff::Timestamp;
-use policy::{HostName, Policy, Reason, Record, Request, Snapshot, Subject, Subscriber, decide};
+use policy::{HostName, Reason, Record, Snapshot, Subscriber};
 use tokio::time::Instant;
 
 use crate::{
     metrics::{Metrics, Origin, Transport},
-    plan::{self, Plan},
-    resolver::{Found, Resolver, weigh},
-    screen::{Family, Screened},
+    plan,
+    resolver::{Found, Resolver},
+    screen::Family,
     upstream::UpstreamError,
-    wire::{self, Answer, Dropped, Gate, MAX_TCP_ANSWER, Notice, Query, Question},
+    wire::{self, Answer, Dropped, Gate, MAX_TCP_ANSWER, Notice, Query},
 };
 
 /// What the resolver needs from the gateway around it.
@@ -90,6 +92,7 @@ struct Ended {
     found: Result<Found, UpstreamError>,
 }
 
+/// What is to be done next about a question.
 enum Step {
     Say(Answer, Origin),
     Ask(Search),
@@ -153,107 +156,12 @@ impl Responder {
 
     /// Says that there is no room to wait.
     pub(crate) fn turn_away(&self, waiting: &Waiting) -> Vec<u8> {
-        let Waiting { query, asker, started, .. } = waiting;
-        self.write(query, &plan::failed(Notice::NetworkError), Origin::Local, *asker, *started)
-    }
-
-    /// Judges the question under the policy in force, with what has been found so far.
-    fn step(&self, query: &Query, asker: Asker, result: Option<&Ended>) -> Step {
-        let Some(question) = query.question() else {
-            return Step::Say(Answer::empty(wire::Rcode::FormatError), Origin::Local);
-        };
+        let Waiting { query, asker, started, search: Search { snapshot, host, .. } } = waiting;
         let subscriber = self.judge.subscriber(asker.from.ip());
-        let Some(snapshot) = self.judge.snapshot() else {
-            let record = Record::denied(&subscriber, PROTOCOL, Reason::NoPolicy, None, asker.to);
-            self.judge.record(&record);
-            return Step::Say(plan::refused(Notice::NotReady), Origin::Local);
-        };
-        let policy = snapshot.policy();
-        let Ok(host) = HostName::from_wire_labels(question.name.labels()) else {
-            let record =
-                Record::denied(&subscriber, PROTOCOL, Reason::BadHost, Some(&snapshot), asker.to);
-            self.judge.record(&record);
-            return Step::Say(no_host(policy, &record, question), Origin::Local);
-        };
-        let subject = Subject::Subscriber(&subscriber);
-        let now = self.judge.now();
-        let request = Request::Dns { host: &host };
-        let decision = decide(policy, subject, request, now);
-        let record = Record::decided(&subscriber, &request, &decision, &snapshot, asker.to);
-        let search = |host: HostName, family| Search {
-            snapshot: Arc::clone(&snapshot),
-            host,
-            slot: (family, query.checking_disabled()),
-        };
-        match plan::plan(policy, &decision, &host, question.record_type) {
-            Plan::Special(answer) => Step::Say(answer, Origin::Local),
-            Plan::Answer(answer) => {
-                self.judge.record(&record);
-                Step::Say(answer, Origin::Local)
-            }
-            Plan::Resolve { family, rule, otherwise } => {
-                let search = search(host.clone(), family);
-                match (self.look(&search, result), otherwise) {
-                    (None, _) => Step::Ask(search),
-                    (Some(Err(_)), Some(address)) => {
-                        self.judge.record(&record);
-                        let ttl = policy.dns().denied_ttl;
-                        Step::Say(plan::at(vec![address], ttl, ttl), Origin::Local)
-                    }
-                    (Some(Err(error)), None) => {
-                        self.judge.record(&record);
-                        Step::Say(plan::failed(notice(&error)), Origin::Upstream)
-                    }
-                    (Some(Ok(found)), _) => {
-                        let screened = weigh(&found, policy, rule);
-                        if screened == Screened::Refused {
-                            self.judge.record(&Record {
-                                verdict: policy::Verdict::Deny,
-                                reason: Reason::UpstreamAddressRefused,
-                                ..record
-                            });
-                        } else {
-                            self.judge.record(&record);
-                        }
-                        let answer = plan::resolved(policy, &found.finding.aliases, screened);
-                        Step::Say(answer, found.origin)
-                    }
-                }
-            }
-            Plan::Portal { family } => {
-                let portal = portal(policy).filter(|portal| *portal != host);
-                let Some(portal) = portal else {
-                    self.judge.record(&record);
-                    return Step::Say(plan::at_portal(policy, None), Origin::Local);
-                };
-                // The portal is resolved as a listed name is, or not at all.
-                let decision = decide(policy, subject, Request::Dns { host: &portal }, now);
-                let search = search(portal.clone(), family);
-                let looked = if decision.passes() {
-                    self.look(&search, result)
-                } else {
-                    Some(Err(UpstreamError::Unreachable))
-                };
-                let Some(found) = looked else { return Step::Ask(search) };
-                self.judge.record(&record);
-                let screened = found.ok().map(|found| weigh(&found, policy, decision.rule()));
-                Step::Say(plan::at_portal(policy, screened), Origin::Local)
-            }
-        }
-    }
-
-    /// What is known about what `search` is for: the result at hand, else what needs no asking.
-    fn look(
-        &self,
-        search: &Search,
-        result: Option<&Ended>,
-    ) -> Option<Result<Found, UpstreamError>> {
-        let at_hand =
-            result.filter(|result| result.host == search.host && result.slot == search.slot);
-        match at_hand {
-            Some(result) => Some(result.found.clone()),
-            None => self.resolver.known(&search.snapshot, &search.host, search.slot).map(Ok),
-        }
+        let reason = Reason::Limit;
+        let record = Record::denied(&subscriber, PROTOCOL, reason, Some(snapshot), asker.to);
+        self.judge.record(&Record { host: Some(host), ..record });
+        self.write(query, &plan::failed(Notice::NetworkError), Origin::Local, *asker, *started)
     }
 
     fn write(
@@ -279,14 +187,6 @@ impl std::fmt::Debug for Responder {
     }
 }
 
-/// A name that is no host name is denied to everybody; those we do not serve are told so.
-fn no_host(policy: &Policy, record: &Record<'_>, question: &Question) -> Answer {
-    if policy.class_of(Subject::Subscriber(record.subscriber)).is_none() {
-        return plan::refused(Notice::Prohibited);
-    }
-    plan::no_host(policy, &question.name, question.record_type)
-}
-
 /// Whether an answer would reach somebody, and not be read as a question by another resolver.
 fn can_be_answered(Asker { from, to, .. }: Asker) -> bool {
     let reachable = match from.ip().to_canonical() {
@@ -296,26 +196,6 @@ fn can_be_answered(Asker { from, to, .. }: Asker) -> bool {
         IpAddr::V6(address) => !(address.is_unspecified() || address.is_multicast()),
     };
     reachable && from.port() != 0 && Some(from) != to
-}
-
-/// The host of the portal's URL.
-fn portal(policy: &Policy) -> Option<HostName> {
-    let url = policy.http().portal.as_deref()?;
-    let (_, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _port)| host);
-    HostName::parse(host).ok()
-}
-
-fn notice(error: &UpstreamError) -> Notice {
-    match error {
-        UpstreamError::Busy { .. } => Notice::NetworkError,
-        UpstreamError::Timeout
-        | UpstreamError::Unreachable
-        | UpstreamError::ResponseCode { .. }
-        | UpstreamError::Unreadable => Notice::NoReachableAuthority,
-        UpstreamError::BadAnswer(_) => Notice::Other,
-    }
 }
 
 const PROTOCOL: &str = "dns";

@@ -127,9 +127,9 @@ pub(crate) fn follow(
     if !addresses.is_empty() {
         return Ok(Finding { aliases, end: End::Addresses(addresses), ttl });
     }
-    let soa = message.authorities.iter().find_map(|record| match &record.data {
-        RData::SOA(soa) if record.name.zone_of(last) => Some((&record.name, soa, record.ttl)),
-        _ => None,
+    let soa = message.authorities.iter().find_map(|record| {
+        let RData::SOA(soa) = &record.data else { return None };
+        record.name.zone_of(last).then_some((&record.name, soa, record.ttl))
     });
     let rcode = message.metadata.response_code;
     Ok(negative(aliases, rcode == ResponseCode::NXDomain, soa, ttl))
@@ -203,11 +203,12 @@ fn alias_of<'m>(
 }
 
 fn address_of(record: &Record, family: Family) -> Option<IpAddr> {
-    match (&record.data, family) {
-        (RData::A(address), Family::V4) => Some(IpAddr::V4(address.0)),
-        (RData::AAAA(address), Family::V6) => Some(IpAddr::V6(address.0)),
-        _ => None,
-    }
+    let address = match (&record.data, family) {
+        (RData::A(address), Family::V4) => IpAddr::V4(address.0),
+        (RData::AAAA(address), Family::V6) => IpAddr::V6(address.0),
+        (_, Family::V4 | Family::V6) => return None,
+    };
+    Some(address)
 }
 
 fn authority(zone: &rr::Name, soa: &SOA, ttl: u32) -> Option<Authority> {

@@ -30,6 +30,8 @@ pub struct Settings {
 pub struct Limits {
     /// Questions of one UDP listener that wait for an upstream; beyond, SERVFAIL at once.
     pub udp_pending: usize,
+    /// Those of one source address (IPv6: one /64).
+    pub udp_pending_per_source: usize,
     /// TCP connections of one listener; beyond, the newest is closed.
     pub connections: usize,
     /// TCP connections of one source address (IPv6: one /64).
@@ -59,6 +61,14 @@ pub enum BindError {
         /// What the kernel says.
         source: Arc<io::Error>,
     },
+    /// The upstream is this very listener: every question would come back.
+    #[error("the upstream {upstream} is the address {address} of this resolver itself")]
+    Loop {
+        /// As bound.
+        address: SocketAddr,
+        /// As configured.
+        upstream: SocketAddr,
+    },
     /// The kernel does not let us take packets for other addresses.
     #[error("cannot take steered packets on {address}; CAP_NET_ADMIN is needed for that")]
     Transparent {
@@ -82,7 +92,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// The first address that cannot be had.
+    /// The first address that cannot be had, or that is one of the upstreams.
+    #[expect(clippy::unused_async, reason = "sockets are registered with the runtime it needs")]
     pub async fn bind(
         settings: &Settings,
         judge: Arc<dyn Judge>,
@@ -93,7 +104,13 @@ impl Server {
             .listen
             .iter()
             .map(|address| bind_pair(*address, settings.transparent))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        for (socket, _) in &listeners {
+            let address = socket.local();
+            if let Some(upstream) = resolver.upstreams().find(|to| leads_to(*to, address)) {
+                return Err(BindError::Loop { address, upstream });
+            }
+        }
         let responder = Arc::new(Responder::new(judge, resolver, metrics));
         Ok(Self { listeners, responder, settings: settings.clone() })
     }
@@ -104,7 +121,7 @@ impl Server {
         self.listeners.iter().map(|(socket, _)| socket.local()).collect()
     }
 
-    /// Serves until `stop`, then finishes what is under way within [`DRAIN`].
+    /// Serves until `stop`, then finishes what is under way within `DRAIN`.
     pub async fn run(self, stop: CancellationToken) {
         let Self { listeners, responder, settings } = self;
         let mut loops = JoinSet::new();
@@ -115,6 +132,16 @@ impl Server {
         }
         while loops.join_next().await.is_some() {}
     }
+}
+
+/// Whether what is sent to `upstream` surely arrives at `local`.
+fn leads_to(upstream: SocketAddr, local: SocketAddr) -> bool {
+    let (to, at) = (upstream.ip(), local.ip());
+    let is_ours = to == at
+        || at.is_unspecified()
+            && to.is_ipv4() == at.is_ipv4()
+            && (to.is_loopback() || to.is_unspecified());
+    is_ours && upstream.port() == local.port()
 }
 
 /// One port on UDP and TCP. With port 0, UDP takes any and TCP may find it taken: then again.
@@ -137,6 +164,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             udp_pending: 2_048,
+            udp_pending_per_source: 64,
             connections: 1_024,
             connections_per_source: 16,
             pending_per_connection: 16,

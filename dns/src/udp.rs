@@ -14,6 +14,7 @@ use crate::{
     metrics::Transport,
     respond::{Asker, Reply, Responder},
     server::{DRAIN, Limits},
+    sources::Sources,
     wire::{Dropped, MAX_QUESTION},
 };
 
@@ -26,12 +27,16 @@ pub(crate) async fn serve(
 ) {
     let socket = Arc::new(socket);
     let mut waiting = JoinSet::new();
+    let mut sources = Sources::default();
     let mut buffer = vec![0; MAX_QUESTION];
     loop {
         let received = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            Some(_) = waiting.join_next() => continue,
+            Some(ended) = waiting.join_next_with_id() => {
+                sources.leave(ended.map_or_else(|error| error.id(), |(id, ())| id));
+                continue;
+            }
             received = socket.receive(&mut buffer) => received,
         };
         let datagram = match received {
@@ -51,15 +56,19 @@ pub(crate) async fn serve(
         let answer = match responder.take(message, asker) {
             Reply::Silence => continue,
             Reply::Now(answer) => answer,
-            Reply::Later(question) if waiting.len() >= limits.udp_pending => {
+            Reply::Later(question)
+                if waiting.len() >= limits.udp_pending
+                    || sources.count(path.from.ip()) >= limits.udp_pending_per_source =>
+            {
                 responder.turn_away(&question)
             }
             Reply::Later(question) => {
                 let (socket, responder) = (Arc::clone(&socket), Arc::clone(&responder));
-                waiting.spawn(async move {
+                let task = waiting.spawn(async move {
                     let answer = responder.finish(*question).await;
                     send(&socket, &responder, &answer, path);
                 });
+                sources.enter(task.id(), path.from.ip());
                 continue;
             }
         };

@@ -17,7 +17,7 @@ use crate::{
     court::Court,
     log::{Audit, DecisionLog, Event, LogError, OpenError, Pseudonyms},
     proxy::{self, Proxy, ProxySettings},
-    reload::{ReloadError, Reloaded, Reloader, Trigger, WatchError, watch},
+    reload::{ReloadError, Reloaded, Reloader, Trigger, Watch, WatchError},
     steering::{Ports, Steering, SteeringError},
 };
 
@@ -29,6 +29,7 @@ pub(crate) struct App {
     admin: Admin,
     desk: Arc<Desk>,
     reloader: Arc<Reloader>,
+    watch: Option<Watch>,
     audit: Arc<Audit>,
     steering: Option<Arc<Steering>>,
     addresses: Addresses,
@@ -123,6 +124,10 @@ impl App {
             Arc::clone(&audit),
             &registry,
         )?);
+        // Before the file is read: what changes after that is not missed.
+        let watch = Watch::begin(Arc::clone(&reloader))
+            .inspect_err(|error| tracing::warn!(%error, "reload by signal or admin API only"))
+            .ok();
         let Some(snapshot) = published(reloader.reload(Trigger::Start, false).await?) else {
             return Err(StartError::NotPublished);
         };
@@ -151,7 +156,7 @@ impl App {
         }
         let addresses = Addresses { ports, admin: admin.address() };
         let node = config.node;
-        Ok(Self { node, dns, proxy, admin, desk, reloader, audit, steering, addresses })
+        Ok(Self { node, dns, proxy, admin, desk, reloader, watch, audit, steering, addresses })
     }
 
     /// One line with every bound address.
@@ -174,11 +179,10 @@ impl App {
     ///
     /// Returns whether everything ended as it should.
     pub(crate) async fn run(self, stop: CancellationToken, mut hangup: impl Hangup) -> bool {
-        let Self { node, dns, proxy, admin, desk, reloader, audit, steering, .. } = self;
+        let Self { node, dns, proxy, admin, desk, reloader, watch, audit, steering, .. } = self;
         let mut serving = JoinSet::new();
-        match watch(Arc::clone(&reloader), stop.clone()) {
-            Ok(watching) => drop(serving.spawn(watching)),
-            Err(error) => tracing::warn!(%error, "reload by signal or admin API only"),
+        if let Some(watch) = watch {
+            serving.spawn(watch.run(stop.clone()));
         }
         serving.spawn(dns.run(stop.clone()));
         if let Some((proxy, drain_time)) = proxy {

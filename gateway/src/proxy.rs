@@ -21,18 +21,18 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, debug, debug_span, info};
+use tracing::{Instrument, debug, debug_span, info, warn};
 
+use self::{
+    dial::Dialer,
+    http::HttpService,
+    listener::{AcceptError, Accepted, Listener},
+    outcome::{OurEnd, Outcome},
+};
 pub(crate) use self::{
     listener::BindError,
     metrics::Metrics,
     sessions::{Limits, Sessions},
-};
-use self::{
-    dial::Dialer,
-    http::HttpService,
-    listener::{Accepted, Listener},
-    outcome::{Outcome, OurEnd},
 };
 
 /// How subscribers' traffic comes to the listeners.
@@ -157,7 +157,7 @@ impl Proxy {
         accepting.close();
         accepting.wait().await;
         serving.close();
-        info!(sessions = serving.len(), "proxy drains");
+        info!(sessions = self.parts.sessions.count(), "proxy drains");
         self.parts.sessions.drain();
         if timeout(drain, serving.wait()).await.is_err() {
             self.parts.sessions.close_all();
@@ -182,9 +182,13 @@ async fn accept(
         };
         match accepted {
             Ok(accepted) => admit(accepted, protocol, &parts, &http, &serving),
-            Err(error) => {
+            Err(error @ AcceptError::Connection(_)) => {
                 parts.metrics.accept_failed(protocol);
                 debug!(%error, "accept failed");
+            }
+            Err(error @ AcceptError::Listener(_)) => {
+                parts.metrics.accept_failed(protocol);
+                warn!(%error, "accept failed");
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(ACCEPT_PAUSE) => {}
@@ -219,7 +223,8 @@ fn admit(
     let (parts, http) = (Arc::clone(parts), Arc::clone(http));
     let serve = async move {
         let outcome = match protocol {
-            Protocol::Http => http.serve(stream, &session).await,
+            // On the heap, so that it does not make the tasks of TLS sessions larger.
+            Protocol::Http => Box::pin(http.serve(stream, &session)).await,
             Protocol::Https => tls::serve(stream, &session, &parts).await,
         };
         debug!(outcome = outcome.label(), "session ended");

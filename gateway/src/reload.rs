@@ -19,7 +19,7 @@ use crate::{
     steering::{Steering, SteeringError},
 };
 
-pub(crate) use watch::{WatchError, watch};
+pub(crate) use watch::{Watch, WatchError};
 
 /// Brings policies into force, one at a time.
 pub(crate) struct Reloader {

@@ -94,9 +94,16 @@ fn group<'a>(found: &'a Diagnostic, text: &'a str) -> Group<'a> {
         Severity::Warning => Level::WARNING,
     };
     let title = level.primary_title(found.message.as_str()).id(found.code);
-    let end = text.len();
-    let span = found.span.start.min(end)..found.span.end.min(end);
-    let snippet = Snippet::source(text).path(&*found.file);
+    let span = found.span.start.min(text.len())..found.span.end.min(text.len());
+    // Only the lines it speaks of: the renderer walks through whatever it is given.
+    let (line, _) = place(text, span.start);
+    let before = text.get(..span.start).and_then(|before| before.rfind('\n'));
+    let start = before.map_or(0, |at| at + 1);
+    let after = text.get(span.end..).and_then(|after| after.find('\n'));
+    let end = after.map_or(text.len(), |at| span.end + at);
+    let lines = text.get(start..end).unwrap_or(text);
+    let span = span.start - start..span.end - start;
+    let snippet = Snippet::source(lines).line_start(line).path(&*found.file);
     let mut group = title.element(snippet.annotation(AnnotationKind::Primary.span(span)));
     if let Some(help) = &found.help {
         group = group.element(Level::HELP.message(help.as_str()));
@@ -119,7 +126,7 @@ mod tests {
             message: "expected an integer".into(),
             help: Some("write a number".into()),
         };
-        let page = diagnostics(&[found.clone()], text, false);
+        let page = diagnostics(std::slice::from_ref(&found), text, false);
         for part in ["error[PN0001]: expected an integer", "policy.toml:2:10", "^^^", "help: write a number"] {
             assert!(page.contains(part), "{part} in {page}");
         }

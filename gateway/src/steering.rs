@@ -114,16 +114,21 @@ impl Steering {
         result
     }
 
-    /// The kernel bounds ICMP errors for each destination; past that bound "refused at once"
-    /// becomes silence, and an application waits for seconds.
+    /// The kernel bounds ICMP errors, for each destination and (bursts of 50) for all together; past
+    /// a bound "refused at once" becomes silence, and an application waits for seconds. Refusals are
+    /// taken out of both bounds, every other ICMP message stays within them.
     fn lift_refusal_limits(&mut self) {
-        for path in [
-            "/proc/sys/net/ipv4/icmp_ratelimit",
-            "/proc/sys/net/ipv6/icmp/ratelimit",
-        ] {
+        let lifts: [(&str, fn(&str) -> Option<String>); 2] = [
+            ("/proc/sys/net/ipv4/icmp_ratemask", without_unreachable4),
+            ("/proc/sys/net/ipv6/icmp/ratemask", without_unreachable6),
+        ];
+        for (path, without_unreachable) in lifts {
             let path = PathBuf::from(path);
-            let lifted = std::fs::read_to_string(&path)
-                .and_then(|before| std::fs::write(&path, "0").map(|()| before));
+            let lifted = std::fs::read_to_string(&path).and_then(|before| {
+                let after =
+                    without_unreachable(before.trim()).ok_or(io::ErrorKind::InvalidData)?;
+                std::fs::write(&path, after).map(|()| before)
+            });
             match lifted {
                 Ok(before) => self.settings.push((path, before)),
                 Err(error) => tracing::warn!(
@@ -133,6 +138,28 @@ impl Steering {
             }
         }
     }
+}
+
+/// The mask of limited ICMP types, a number, without "destination unreachable" (RFC 792).
+fn without_unreachable4(mask: &str) -> Option<String> {
+    let mask: u32 = mask.parse().ok()?;
+    Some((mask & !(1 << 3)).to_string())
+}
+
+/// The list of limited ICMPv6 types, as in `0-1,3-127`, without "destination unreachable" (RFC 4443
+/// section 3.1).
+fn without_unreachable6(types: &str) -> Option<String> {
+    let mut left = Vec::new();
+    for range in types.split(',').filter(|range| !range.is_empty()) {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (u8, u8) = (first.parse().ok()?, last.parse().ok()?);
+        for (first, last) in [(first, last.min(0)), (first.max(2), last)] {
+            if first <= last {
+                left.push(format!("{first}-{last}"));
+            }
+        }
+    }
+    Some(left.join(","))
 }
 
 fn run(program: &'static str, arguments: &[&str]) -> Result<(), SteeringError> {
@@ -180,3 +207,26 @@ fn output(program: &str, arguments: &[&str], input: &str) -> io::Result<Output> 
 
 /// An unprivileged user's path may lack the system directories.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_alone_are_taken_out_of_the_limits() {
+        for (mask, left) in [("6168", Some("6160")), ("8", Some("0")), ("0", Some("0")), ("x", None)] {
+            assert_eq!(without_unreachable4(mask).as_deref(), left, "{mask}");
+        }
+        for (types, left) in [
+            ("0-1,3-127", Some("0-0,3-127")),
+            ("1", Some("")),
+            ("0-127", Some("0-0,2-127")),
+            ("2,4-5", Some("2-2,4-5")),
+            ("0", Some("0-0")),
+            ("", Some("")),
+            ("x-y", None),
+        ] {
+            assert_eq!(without_unreachable6(types).as_deref(), left, "{types}");
+        }
+    }
+}

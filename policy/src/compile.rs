@@ -15,7 +15,7 @@ use crate::{
     code::Code,
     diagnostic::{Diagnostic, Fault, Findings},
     document::Document,
-    limits::{DEFAULT_DENIED_TTL, DEFAULT_MAX_TTL, MAX_DENIED_TTL, MAX_DOCUMENT},
+    limits::{DEFAULT_DENIED_TTL, DEFAULT_MAX_TTL, MAX_DENIED_TTL, MAX_DOCUMENT, MAX_FINDINGS},
     lines::LineIndex,
     policy::{DnsDenial, DnsTerms, Environment, HttpDenial, HttpTerms, LabTerms, Policy, Sha256},
 };
@@ -62,10 +62,10 @@ pub fn compile(source: &Source<'_>, today: Date) -> Result<Compiled, Vec<Diagnos
     }
     let terms = Terms { file, lines: LineIndex::new(source.text), today };
     let (root, errors) = DeTable::parse_recoverable(source.text);
-    let damaged = report_syntax(errors, &terms.lines, &mut findings);
+    let damage = Damage::report(errors, source.text, &terms.lines, &mut findings);
     let document = Document::read(root.get_ref(), &mut findings);
-    if !damaged.is_empty() {
-        forget_consequences(&damaged, &terms.lines, &mut findings);
+    if !damage.lines.is_empty() {
+        damage.forget_consequences(&terms.lines, &mut findings);
         return Err(findings.into_sorted());
     }
     let Some(document) = document else { return Err(findings.into_sorted()) };
@@ -78,41 +78,67 @@ pub fn compile(source: &Source<'_>, today: Date) -> Result<Compiled, Vec<Diagnos
     }
 }
 
-/// Adds what the TOML parser says; the lines whose text it could not make sense of are returned.
-fn report_syntax(
-    errors: Vec<toml::de::Error>,
-    lines: &LineIndex,
-    findings: &mut Findings,
-) -> Vec<u32> {
-    let mut damaged = Vec::new();
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        if error.message() == DUPLICATE {
-            let message = "the key or table is written a second time";
-            findings.add(span, Fault::new(Code::DuplicateKey, message));
-            continue;
-        }
-        let line = lines.line(span.start);
-        if damaged.last() != Some(&line) {
-            damaged.push(line);
+/// Places where the text itself is damaged.
+#[derive(Debug, Default)]
+struct Damage {
+    lines: Vec<u32>,
+    /// From here on it is not certain which table a key belongs to.
+    uncertain: Option<u32>,
+}
+
+impl Damage {
+    /// Adds what the TOML parser says.
+    fn report(
+        errors: Vec<toml::de::Error>,
+        text: &str,
+        lines: &LineIndex,
+        findings: &mut Findings,
+    ) -> Self {
+        let mut damage = Self::default();
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            if error.message() == DUPLICATE {
+                let message = "the key or table is written a second time";
+                findings.add(span, Fault::new(Code::DuplicateKey, message));
+                continue;
+            }
+            let line = lines.line(span.start);
+            if damage.lines.contains(&line) {
+                continue;
+            }
+            let before = text.get(..span.start).unwrap_or_default();
+            let start = before.rfind('\n').map_or(0, |at| at + 1);
+            let written = text.get(start..).unwrap_or_default();
+            let header = written.trim_start_matches([' ', '\t']).starts_with('[');
+            if header || error.message().contains(UNCLOSED) {
+                damage.uncertain = Some(damage.uncertain.map_or(line, |known| known.min(line)));
+            }
+            damage.lines.push(line);
             findings.add(span, Fault::new(Code::Syntax, error.message()));
+            if damage.lines.len() >= MAX_FINDINGS {
+                break;
+            }
         }
+        damage
     }
-    damaged
+
+    /// Removes what may only be a consequence: absent keys, odd values in a damaged line, and
+    /// whatever comes after a damaged header.
+    fn forget_consequences(&self, lines: &LineIndex, findings: &mut Findings) {
+        findings.retain(|finding| {
+            let line = lines.line(finding.span.start);
+            finding.code == Code::Syntax.id()
+                || (finding.code != Code::MissingKey.id()
+                    && !self.lines.contains(&line)
+                    && self.uncertain.is_none_or(|from| line < from))
+        });
+    }
 }
 
 /// How the TOML parser calls a key that is there already.
 const DUPLICATE: &str = "duplicate key";
-
-/// Where the text itself is damaged, an absent key or an odd value in the same line may only be a
-/// consequence.
-fn forget_consequences(damaged: &[u32], lines: &LineIndex, findings: &mut Findings) {
-    findings.retain(|finding| {
-        finding.code == Code::Syntax.id()
-            || (finding.code != Code::MissingKey.id()
-                && !damaged.contains(&lines.line(finding.span.start)))
-    });
-}
+/// How it calls a bracket or quote whose end it did not find.
+const UNCLOSED: &str = "unclosed";
 
 fn build(
     document: &Document<'_>,
@@ -126,7 +152,7 @@ fn build(
     let mut rules = sets::Sets::new(document, terms, findings);
     let classes = classes::build(document, &mut rules, terms, findings);
     let default_class = classes::default_class(document, &classes, findings);
-    rules.report_unused(findings);
+    rules.report_unused(document, findings);
     let policy = Policy {
         name: (*document.name.as_ref()?.get_ref()).into(),
         serial: *document.serial.as_ref()?.get_ref(),

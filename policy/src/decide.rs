@@ -164,7 +164,9 @@ fn weigh<'p>(
                 return ControlFlow::Break((reason, Some(rule)));
             }
             // A port that is not listed is nearer than a scheme that is not.
-            if nearest.is_none_or(|(known, _)| known == Reason::SchemeNotListed) {
+            let nearer =
+                |known| known == Reason::SchemeNotListed && reason == Reason::PortNotListed;
+            if nearest.is_none_or(|(known, _)| nearer(known)) {
                 nearest = Some((reason, rule));
             }
         }
@@ -278,3 +280,6 @@ impl Verdict {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

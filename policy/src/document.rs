@@ -89,6 +89,8 @@ pub(crate) struct Class<'t> {
     pub(crate) name: Option<Spanned<&'t str>>,
     pub(crate) priority: Option<Spanned<u32>>,
     pub(crate) action: Option<Spanned<Action>>,
+    /// Whether `hostsets` is written, well or badly.
+    pub(crate) has_hostsets: bool,
     pub(crate) hostsets: Vec<Spanned<&'t str>>,
     pub(crate) ncsi: Option<Spanned<Ncsi>>,
     pub(crate) limits: Limits,
@@ -196,6 +198,7 @@ impl<'t> Class<'t> {
                 let all = [Action::Open, Action::Garden, Action::Observe, Action::Drop];
                 fields::choice(value, &all.map(|action| (action.label(), action)))
             }),
+            has_hostsets: fields.has("hostsets"),
             hostsets: fields.list("hostsets", MAX_CLASS_HOSTSETS, findings, text),
             ncsi: fields.get("ncsi", findings, |value| {
                 let all = [Ncsi::Pass, Ncsi::Answer, Ncsi::Deny, Ncsi::Redirect];

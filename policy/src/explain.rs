@@ -196,7 +196,7 @@ impl<'p> Explanation<'p> {
         &self.weighed
     }
 
-    /// Rules of the class that do not match but come near, at most [`MAX_MISSES`]; none if the
+    /// Rules of the class that do not match but come near, at most `MAX_MISSES`; none if the
     /// request passes.
     #[must_use]
     pub fn misses(&self) -> &[NearMiss<'p>] {

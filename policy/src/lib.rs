@@ -3,6 +3,42 @@
 //! This crate is pure: it opens no file and no socket, reads no clock, takes no lock and writes no
 //! log. Text goes in, a [`Policy`] or every [`Diagnostic`] comes out; a policy, a subject, a
 //! request and a time go in, a [`Decision`] comes out.
+//!
+//! ```
+//! use policy::{HostName, Request, Source, Subject, Verdict, compile, decide};
+//!
+//! let text = r#"
+//! schema        = 1
+//! name          = "example"
+//! serial        = 1
+//! environment   = "lab"
+//! default_class = "unprovisioned"
+//!
+//! [[hostset]]
+//! name = "ours"
+//! [[hostset.host]]
+//! match   = "portal.example.com"
+//! schemes = ["https"]
+//!
+//! [[class]]
+//! name     = "unprovisioned"
+//! priority = 100
+//! action   = "garden"
+//! hostsets = ["builtin:mobile-plans", "ours"]
+//! "#;
+//! let today = jiff::civil::date(2026, 11, 23);
+//! let compiled = compile(&Source { name: "policy.toml", text }, today).expect("no mistakes");
+//!
+//! let now = jiff::Timestamp::UNIX_EPOCH;
+//! let ask = |host: &str| {
+//!     let host = &HostName::parse(host).expect("a host name");
+//!     let request = Request::Https { host, port: 443 };
+//!     decide(&compiled.policy, Subject::Class("unprovisioned"), request, now).verdict()
+//! };
+//! assert_eq!(ask("portal.example.com"), Verdict::Allow);
+//! assert_eq!(ask("nav-edge.smartscreen.microsoft.com"), Verdict::Allow);
+//! assert_eq!(ask("www.bing.com"), Verdict::Deny);
+//! ```
 
 pub mod builtin;
 mod class;

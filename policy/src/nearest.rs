@@ -6,9 +6,10 @@ pub(crate) fn nearest<'k>(
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {
     let limit = (written.chars().count() / 3).clamp(1, MAX_EDITS);
+    let written = written.to_lowercase();
     known
         .into_iter()
-        .map(|word| (edits(written, word), word))
+        .map(|word| (edits(&written, &word.to_lowercase()), word))
         .filter(|(edits, _)| *edits <= limit)
         .min()
         .map(|(_, word)| word)
@@ -54,6 +55,7 @@ mod tests {
         let known = ["match", "schemes", "ports"];
         assert_eq!(nearest("scheme", known), Some("schemes"));
         assert_eq!(nearest("mathc", known), Some("match"));
+        assert_eq!(nearest("PORTS", known), Some("ports"));
         assert_eq!(nearest("zzz", known), None);
         assert_eq!(
             suggest("zzz", known).as_deref(),

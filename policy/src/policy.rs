@@ -76,7 +76,7 @@ pub struct LabTerms {
     pub networks: Vec<IpNet>,
 }
 
-/// A compiled policy. Made by [`compile`](crate::compile) only.
+/// A compiled policy. Made by [`compile`](crate::compile()) only.
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub(crate) name: Arc<str>,

@@ -2,7 +2,7 @@
 
 /// The reason of a verdict.
 ///
-/// The first group is given by [`decide`](crate::decide) from the policy; the second by the part
+/// The first group is given by [`decide`](crate::decide()) from the policy; the second by the part
 /// that reads the bytes, when it cannot even ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {

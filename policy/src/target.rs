@@ -116,7 +116,7 @@ impl Target {
                 split_port(bare)?
             }
         };
-        let port = port.or(protocol.usual_port()).ok_or(InvalidTarget::NoPort)?;
+        let port = port.or_else(|| protocol.usual_port()).ok_or(InvalidTarget::NoPort)?;
         let host = match HostName::parse(host) {
             Ok(name) => Host::Name(name),
             Err(InvalidHostName::IpLiteral) => {
@@ -302,6 +302,7 @@ mod tests {
             ("tcp://a.example", InvalidTarget::NoPort),
             ("dns:a.example/", InvalidTarget::RecordType),
             ("dns:a.example/A-A", InvalidTarget::RecordType),
+            ("dns:a.example/SEVENTEENLETTERSX", InvalidTarget::RecordType),
             (&long, InvalidTarget::TooLong { length: long.len() }),
         ] {
             assert_eq!(Target::parse(text), Err(expected), "{text}");

@@ -1,16 +1,20 @@
 //! Askers that do not keep the rules.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hickory_proto::{op::Message, rr::RecordType};
+use prometheus::Registry;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, UdpSocket},
+    net::{TcpListener, TcpStream, UdpSocket},
     task::JoinSet,
 };
 
-use super::world::{Scripted, World, question, read_framed, told, write_framed};
-use crate::Limits;
+use super::{
+    scripted::Scripted,
+    world::{World, question, read_framed, told, write_framed},
+};
+use crate::{Limits, Metrics, Server, Settings};
 
 #[tokio::test]
 async fn survives_garbage_and_keeps_answering() {
@@ -121,6 +125,41 @@ async fn bounds_the_connections_of_one_source() {
 }
 
 #[tokio::test]
+async fn bounds_the_connections_of_all_and_the_questions_of_one() {
+    let upstream = Scripted::start().await;
+    let gate = upstream.hold();
+    let limits = Limits { connections: 1, pending_per_connection: 1, ..Limits::default() };
+    let world = World::start_with("127.0.0.1:0", &[&upstream], limits).await;
+    let mut first = TcpStream::connect(world.address).await.unwrap();
+    write_framed(&mut first, &question("listed.example.", RecordType::A)).await;
+    write_framed(&mut first, &question("www.bing.com.", RecordType::A)).await;
+    upstream.arrival().await;
+    let mut second = TcpStream::connect(world.address).await.unwrap();
+    assert_eq!(second.read(&mut [0]).await.unwrap_or_default(), 0);
+    assert_eq!(world.metric("postern_dns_refused_connections_total", "total"), 1.0);
+    gate.notify_one();
+    for expected in ["NoError", "NXDomain"] {
+        let answer = Message::from_vec(&read_framed(&mut first).await.unwrap()).unwrap();
+        assert!(told(&answer).starts_with(expected), "the second question had to wait");
+    }
+}
+
+#[tokio::test]
+async fn says_which_address_is_taken_and_leaves_nothing_bound() {
+    let upstream = Scripted::start().await;
+    let world = World::start("127.0.0.1:0", &[&upstream]).await;
+    let free = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let (judge, resolver) = (Arc::clone(&world.judge), Arc::clone(&world.resolver));
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    let limits = Limits::default();
+    let settings = Settings { listen: vec![free, world.address], transparent: false, limits };
+    let error = Server::bind(&settings, judge, resolver, metrics).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot listen on {} over UDP", world.address));
+    UdpSocket::bind(free).await.unwrap();
+    TcpListener::bind(free).await.unwrap();
+}
+
+#[tokio::test]
 async fn stops_while_connections_are_open_and_frees_the_port() {
     let upstream = Scripted::start().await;
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
@@ -137,7 +176,8 @@ async fn stops_while_connections_are_open_and_frees_the_port() {
 async fn answers_many_at_once() {
     let upstream = Scripted::start().await;
     upstream.say("listed.example", RecordType::A, &["listed.example. 30 A 198.51.100.7"]);
-    let world = World::start("127.0.0.1:0", &[&upstream]).await;
+    let limits = Limits { udp_pending_per_source: 200, ..Limits::default() };
+    let world = World::start_with("127.0.0.1:0", &[&upstream], limits).await;
     let address = world.address;
     let mut askers = JoinSet::new();
     for number in 0..200 {

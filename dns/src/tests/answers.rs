@@ -1,19 +1,24 @@
 //! What a subscriber is told about listed names.
 
+use std::net::SocketAddr;
+
 use hickory_proto::{op::ResponseCode, rr::RecordType};
 
-use super::world::{NXDOMAIN, Script, Scripted, World, policy, question, told, zone};
+use super::{
+    scripted::{Script, Scripted, zone},
+    world::{NXDOMAIN, World, ask, policy, question, told},
+};
 
 #[tokio::test]
 async fn resolves_a_listed_name_in_both_families_over_both_transports() {
-    let upstream = Scripted::start().await;
-    upstream.say("listed.example", RecordType::A, &["listed.example. 30 A 198.51.100.7"]);
-    upstream.say("listed.example", RecordType::AAAA, &["listed.example. 30 AAAA 2001:db8::7"]);
-    for listen in ["127.0.0.1:0", "[::1]:0"] {
-        let world = World::start(listen, &[&upstream]).await;
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let upstream = Scripted::start_at(address).await;
+        upstream.say("listed.example", RecordType::A, &["listed.example. 30 A 198.51.100.7"]);
+        upstream.say("listed.example", RecordType::AAAA, &["listed.example. 30 AAAA 2001:db8::7"]);
+        let world = World::start(address, &[&upstream]).await;
         let answer = world.ask("LISTED.example.", RecordType::A).await;
         assert_eq!(told(&answer), "NoError LISTED.example. 30 198.51.100.7");
-        assert!(answer.queries[0].name().eq_case(&"LISTED.example.".parse().unwrap()));
+        assert_eq!(answer.queries[0].name().to_string(), "LISTED.example.");
         assert!(answer.metadata.recursion_available && answer.metadata.recursion_desired);
         assert!(!answer.metadata.authoritative && !answer.metadata.authentic_data);
         assert_eq!(answer.edns.unwrap().max_payload(), 1_232);
@@ -25,6 +30,17 @@ async fn resolves_a_listed_name_in_both_families_over_both_transports() {
             "one record a question"
         );
         world.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn answers_from_the_address_that_was_asked() {
+    let upstream = Scripted::start().await;
+    let world = World::start("0.0.0.0:0", &[&upstream]).await;
+    for address in ["127.0.0.1", "127.0.0.2", "127.1.2.3"] {
+        let asked = SocketAddr::new(address.parse().unwrap(), world.address.port());
+        let answer = ask(asked, &question("www.bing.com.", RecordType::A)).await;
+        assert_eq!(told(&answer.expect(address)), "NXDomain / . 5 SOA 5 EDE 15");
     }
 }
 
@@ -82,7 +98,11 @@ async fn clamps_lifetimes_up_to_the_policy() {
     let authorities = zone(&["example. 86400 SOA 86400"]);
     let script = Script::Say(ResponseCode::NXDomain, Vec::new(), authorities);
     upstream.script("other.example", RecordType::A, script);
-    upstream.say("internal.example", RecordType::A, &["internal.example. 2147483648 A 198.51.100.7"]);
+    upstream.say(
+        "internal.example",
+        RecordType::A,
+        &["internal.example. 2147483648 A 198.51.100.7"],
+    );
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
     let told_of = async |name| told(&world.ask(name, RecordType::A).await);
     assert_eq!(told_of("listed.example.").await, "NoError listed.example. 60 198.51.100.7");
@@ -190,7 +210,8 @@ async fn gives_the_proxy_the_same_addresses_as_the_subscriber() {
 async fn answers_lab_names_without_the_upstream() {
     let upstream = Scripted::start().await;
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
-    let lab = "[lab]\nresolve = { \"listed.example\" = [\"127.0.0.9\"] }\nnetworks = [\"127.0.0.0/8\"]";
+    let lab =
+        "[lab]\nresolve = { \"listed.example\" = [\"127.0.0.9\"] }\nnetworks = [\"127.0.0.0/8\"]";
     world.judge.publish(&policy(NXDOMAIN, lab));
     let answer = world.ask("listed.example.", RecordType::A).await;
     assert_eq!(told(&answer), "NoError listed.example. 60 127.0.0.9");
@@ -224,7 +245,7 @@ async fn judges_an_answer_that_was_under_way_by_the_new_policy() {
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
     let gate = upstream.hold();
     let bytes = question("listed.example.", RecordType::A);
-    let asking = super::world::ask(world.address, &bytes);
+    let asking = ask(world.address, &bytes);
     let changing = async {
         upstream.arrival().await;
         world.judge.publish(&policy(NXDOMAIN, "").replace("listed.example", "changed.example"));

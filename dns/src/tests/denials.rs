@@ -2,7 +2,10 @@
 
 use hickory_proto::rr::RecordType;
 
-use super::world::{NXDOMAIN, Script, Scripted, World, ask, ask_raw, policy, question, told, zone};
+use super::{
+    scripted::{Script, Scripted, zone},
+    world::{NXDOMAIN, World, ask, ask_raw, policy, question, told},
+};
 
 #[tokio::test]
 async fn denies_names_outside_the_garden_in_the_policys_way() {
@@ -13,11 +16,7 @@ async fn denies_names_outside_the_garden_in_the_policys_way() {
         ("nxdomain", "NXDomain / . 3 SOA 3 EDE 15", "NXDomain / . 3 SOA 3 EDE 15"),
         ("nodata", "NoError / . 3 SOA 3 EDE 15", "NoError / . 3 SOA 3 EDE 15"),
         ("refused", "Refused EDE 15", "Refused EDE 15"),
-        (
-            "sinkhole",
-            "NoError www.bing.com. 3 198.51.100.30 EDE 4",
-            "NoError / . 3 SOA 3 EDE 15",
-        ),
+        ("sinkhole", "NoError www.bing.com. 3 198.51.100.30 EDE 4", "NoError / . 3 SOA 3 EDE 15"),
     ] {
         let dns = format!("denied = \"{denied}\"\ndenied_ttl = \"3s\"\nmax_ttl = \"60s\"");
         world.judge.publish(&policy(&dns, ""));
@@ -110,6 +109,12 @@ async fn answers_special_names_itself() {
     assert_eq!(upstream.asked(), [""; 0]);
     let answer = world.ask("ocsp.internal.", RecordType::A).await;
     assert_eq!(told(&answer), "NoError ocsp.internal. 30 198.51.100.9", "listed by the operator");
+    upstream.say("mask.icloud.com", RecordType::A, &["mask.icloud.com. 30 A 198.51.100.9"]);
+    let open = policy(NXDOMAIN, "")
+        .replace("action = \"garden\"\nhostsets = [\"listed\"]", "action = \"open\"");
+    world.judge.publish(&open);
+    let answer = world.ask("mask.icloud.com.", RecordType::A).await;
+    assert_eq!(told(&answer), "NoError mask.icloud.com. 30 198.51.100.9", "an open class");
 }
 
 #[tokio::test]
@@ -144,4 +149,40 @@ async fn lifts_no_guard_for_a_portal_that_is_not_listed() {
     let answer = world.ask("www.bing.com.", RecordType::A).await;
     assert_eq!(told(&answer), "NoError / . 5 SOA 5 EDE 15");
     assert_eq!(upstream.asked(), [""; 0]);
+}
+
+#[tokio::test]
+async fn leads_probes_to_where_they_are_answered() {
+    let upstream = Scripted::start().await;
+    upstream.otherwise(Script::Say(
+        hickory_proto::op::ResponseCode::ServFail,
+        Vec::new(),
+        Vec::new(),
+    ));
+    let world = World::start("127.0.0.1:0", &[&upstream]).await;
+    let web = "www.msftconnecttest.com.";
+    let dns = "dns.msftncsi.com.";
+    for (ncsi, listed, name, record_type, expected, record) in [
+        ("pass", false, web, RecordType::A, "NXDomain / . 5 SOA 5 EDE 15", "deny not-listed"),
+        ("pass", true, web, RecordType::A, "ServFail EDE 22", "allow listed"),
+        ("deny", true, web, RecordType::A, "NXDomain / . 5 SOA 5 EDE 15", "deny ncsi"),
+        ("answer", false, web, RecordType::A, "NoError {} 5 192.0.2.80", "allow ncsi"),
+        ("answer", false, web, RecordType::AAAA, "NoError {} 5 2001:db8::80", "allow ncsi"),
+        ("answer", true, web, RecordType::A, "NoError {} 5 192.0.2.80", "allow listed"),
+        ("answer", false, web, RecordType::HTTPS, "NoError / . 5 SOA 5", "allow ncsi"),
+        ("answer", false, dns, RecordType::A, "NoError {} 5 131.107.255.255", "allow ncsi"),
+        ("answer", false, dns, RecordType::AAAA, "NoError {} 5 fd3e:4f5a:5b81::1", "allow ncsi"),
+        ("redirect", false, web, RecordType::A, "NoError {} 5 192.0.2.80", "allow ncsi"),
+        ("redirect", false, dns, RecordType::A, "NXDomain / . 5 SOA 5 EDE 15", "deny not-listed"),
+    ] {
+        let text = policy(NXDOMAIN, "")
+            .replace("action = \"garden\"", &format!("action = \"garden\"\nncsi = \"{ncsi}\""));
+        let place = if listed { web.trim_end_matches('.') } else { "never.example" };
+        world.judge.publish(&text.replace("listed.example", place));
+        let answer = world.ask(name, record_type).await;
+        let case = format!("{ncsi} {listed} {name} {record_type}");
+        assert_eq!(told(&answer), expected.replace("{}", name), "{case}");
+        let host = name.trim_end_matches('.');
+        assert_eq!(world.judge.records(), [format!("unprovisioned {record} {host}")], "{case}");
+    }
 }

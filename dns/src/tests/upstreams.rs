@@ -1,11 +1,20 @@
 //! What happens when upstreams fail.
 
-use std::time::{Duration, Instant};
+use std::{sync::Arc, time::Duration};
 
 use hickory_proto::{op::ResponseCode, rr::RecordType};
+use prometheus::Registry;
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    task::JoinSet,
+    time::Instant,
+};
 
-use super::world::{Script, Scripted, World, told, zone};
-use crate::Limits;
+use super::{
+    scripted::{Script, Scripted, zone},
+    world::{Bench, World, told},
+};
+use crate::{BindError, Limits, Metrics, Resolver, Server, Settings, Upstream};
 
 const FAILURE: Script = Script::Say(ResponseCode::ServFail, Vec::new(), Vec::new());
 
@@ -34,8 +43,7 @@ async fn asks_the_next_upstream_after_a_failure() {
 #[tokio::test]
 async fn takes_a_denial_for_an_answer() {
     let (first, second) = (Scripted::start().await, Scripted::start().await);
-    let denial =
-        Script::Say(ResponseCode::NXDomain, Vec::new(), zone(&["example. 30 SOA 30"]));
+    let denial = Script::Say(ResponseCode::NXDomain, Vec::new(), zone(&["example. 30 SOA 30"]));
     first.otherwise(denial);
     let world = World::start("127.0.0.1:0", &[&first, &second]).await;
     for name in ["listed.example.", "other.example."] {
@@ -91,17 +99,73 @@ async fn refuses_loops_and_endless_chains_after_one_question() {
 async fn turns_questions_away_when_too_many_wait() {
     let upstream = Scripted::start().await;
     upstream.say("listed.example", RecordType::A, &["listed.example. 30 A 198.51.100.7"]);
-    let gate = upstream.hold();
-    let limits = Limits { udp_pending: 1, ..Limits::default() };
-    let world = World::start_with("127.0.0.1:0", &[&upstream], limits).await;
-    let waiting = world.ask("listed.example.", RecordType::A);
-    let turned_away = async {
-        upstream.arrival().await;
-        let answer = world.ask("other.example.", RecordType::A).await;
-        gate.notify_one();
-        answer
-    };
-    let (waited, turned_away) = tokio::join!(waiting, turned_away);
-    assert_eq!(told(&turned_away), "ServFail EDE 23");
-    assert_eq!(told(&waited), "NoError listed.example. 30 198.51.100.7");
+    for limits in [
+        Limits { udp_pending: 1, ..Limits::default() },
+        Limits { udp_pending_per_source: 1, ..Limits::default() },
+    ] {
+        let gate = upstream.hold();
+        let world = World::start_with("127.0.0.1:0", &[&upstream], limits).await;
+        let waiting = world.ask("listed.example.", RecordType::A);
+        let turned_away = async {
+            upstream.arrival().await;
+            let answer = world.ask("other.example.", RecordType::A).await;
+            gate.notify_one();
+            answer
+        };
+        let (waited, turned_away) = tokio::join!(waiting, turned_away);
+        assert_eq!(told(&turned_away), "ServFail EDE 23");
+        let records = world.judge.records();
+        assert_eq!(records[0], "unprovisioned deny limit other.example");
+        assert_eq!(told(&waited), "NoError listed.example. 30 198.51.100.7");
+    }
+}
+
+#[tokio::test]
+async fn does_not_start_as_its_own_upstream() {
+    let (free, judge) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), Bench::default());
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let metrics = Metrics::register(&Registry::new()).unwrap();
+    let upstream = format!("udp://{address}").parse().unwrap();
+    let resolver = Resolver::new(&[upstream], Arc::clone(&metrics)).unwrap();
+    let limits = Limits::default();
+    let settings = Settings { listen: vec![address], transparent: false, limits };
+    let bound = Server::bind(&settings, Arc::new(judge), Arc::new(resolver), metrics).await;
+    assert!(matches!(bound, Err(BindError::Loop { .. })));
+}
+
+#[tokio::test]
+async fn survives_damaged_answers() {
+    let upstream = Scripted::start().await;
+    let world = World::start("127.0.0.1:0", &[&upstream]).await;
+    // Header and question are 32 octets, the record 16, and none of them may be missing or wrong.
+    for length in 12..48 {
+        upstream.script("listed.example", RecordType::A, Script::Cut(length));
+        let answer = world.ask("listed.example.", RecordType::A).await;
+        assert_eq!(told(&answer), "ServFail EDE 22", "{length}");
+    }
+    upstream.say("listed.example", RecordType::A, &["listed.example. 30 A 198.51.100.7"]);
+    let answer = world.ask("listed.example.", RecordType::A).await;
+    assert_eq!(told(&answer), "NoError listed.example. 30 198.51.100.7");
+}
+
+#[tokio::test]
+async fn gives_up_in_time_on_upstreams_that_never_speak() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    for url in ["tcp://", "tls://dns.example@", "https://dns.example@"] {
+        let upstream: Upstream = format!("{url}{address}").parse().unwrap();
+        tasks.spawn(async move {
+            let world = World::start_over("127.0.0.1:0", &[upstream], Limits::default()).await;
+            let started = Instant::now();
+            let answer = world.ask("listed.example.", RecordType::A).await;
+            (told(&answer), started.elapsed())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        let (told, elapsed) = ended.unwrap();
+        assert_eq!(told, "ServFail EDE 22");
+        assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+    }
 }

@@ -1,28 +1,27 @@
 //! The actors: a policy text, a judge, a scripted upstream and an asker.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use hickory_proto::{
-    op::{DnsRequestOptions, Edns, Message, Query, ResponseCode},
-    rr::{Name, RData, Record as DnsRecord, RecordType, rdata},
+    op::{DnsRequestOptions, Edns, Message, Query},
+    rr::{Name, RData, RecordType, rdata},
 };
 use jiff::{Timestamp, civil::date};
 use policy::{Record, Snapshot, Source, Subscriber, compile};
 use prometheus::Registry;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UdpSocket},
-    sync::Notify,
+    net::{TcpStream, UdpSocket},
     task::JoinSet,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
+use super::scripted::Scripted;
 use crate::{Judge, Limits, Metrics, Resolver, Server, Settings, Upstream};
 
 /// A gateway's stand-in around a running resolver.
@@ -75,8 +74,7 @@ impl Judge for Bench {
     fn record(&self, record: &Record<'_>) {
         assert_eq!(record.protocol, "dns");
         let host = record.host.map_or("-", |host| host.as_str());
-        let line =
-            format!("{} {} {} {host}", record.class, record.verdict.label(), record.reason);
+        let line = format!("{} {} {} {host}", record.class, record.verdict.label(), record.reason);
         self.records.lock().unwrap().push(line);
     }
 }
@@ -169,7 +167,11 @@ impl World {
     /// Stops the server and waits until it is gone.
     pub(super) async fn stop(mut self) {
         self.stop.cancel();
-        timeout(PATIENCE, self.tasks.join_next()).await.expect("the server stops").unwrap().unwrap();
+        timeout(PATIENCE, self.tasks.join_next())
+            .await
+            .expect("the server stops")
+            .unwrap()
+            .unwrap();
     }
 
     pub(super) async fn ask(&self, name: &str, record_type: RecordType) -> Message {
@@ -201,11 +203,34 @@ impl World {
 pub(super) fn question(name: &str, record_type: RecordType) -> Vec<u8> {
     let mut message = Message::query();
     message.metadata.recursion_desired = true;
-    message.add_query(Query::query(Name::from_ascii(name).unwrap(), record_type));
+    message.add_query(Query::query(any_name(name), record_type));
     let mut edns = Edns::new();
     edns.set_max_payload(DnsRequestOptions::default().edns_payload_len);
     message.set_edns(edns);
     message.to_vec().unwrap()
+}
+
+/// A name from text in which `\\DDD` and `\\.` stand for octets hickory would not read.
+fn any_name(text: &str) -> Name {
+    let (mut labels, mut label, mut rest) = (Vec::new(), Vec::new(), text.as_bytes());
+    while let Some((&octet, after)) = rest.split_first() {
+        rest = after;
+        match octet {
+            b'.' => labels.extend((!label.is_empty()).then(|| std::mem::take(&mut label))),
+            b'\\' if rest[0].is_ascii_digit() => {
+                label.push(std::str::from_utf8(&rest[..3]).unwrap().parse().unwrap());
+                rest = &rest[3..];
+            }
+            b'\\' => {
+                label.push(rest[0]);
+                rest = &rest[1..];
+            }
+            octet => label.push(octet),
+        }
+    }
+    let mut name = Name::from_labels(labels.iter().map(Vec::as_slice)).unwrap();
+    name.set_fqdn(true);
+    name
 }
 
 /// Sends `message` over UDP; `None` if there is no answer for a while.
@@ -260,188 +285,21 @@ pub(super) fn told(message: &Message) -> String {
 
 pub(super) fn extended_error(message: &Message) -> Option<u16> {
     let options = message.edns.as_ref()?.options();
-    options.as_ref().iter().find_map(|(code, option)| match option {
-        rdata::opt::EdnsOption::Unknown(15, data) if u16::from(*code) == 15 => {
-            Some(u16::from_be_bytes([data[0], data[1]]))
-        }
-        _ => None,
+    options.as_ref().iter().find_map(|(_, option)| {
+        let rdata::opt::EdnsOption::Unknown(15, data) = option else { return None };
+        Some(u16::from_be_bytes([data[0], data[1]]))
     })
 }
 
 fn data(data: &RData) -> String {
-    match data {
-        RData::SOA(soa) => format!("SOA {}", soa.minimum),
-        RData::A(_) | RData::AAAA(_) => data.to_string(),
-        _ => format!("{} {data}", data.record_type()),
+    if let RData::SOA(soa) = data {
+        return format!("SOA {}", soa.minimum);
     }
-}
-
-/// What the upstream does with a question.
-#[derive(Clone)]
-pub(super) enum Script {
-    /// These records, in zone file words, and this code.
-    Say(ResponseCode, Vec<DnsRecord>, Vec<DnsRecord>),
-    /// Truncated over UDP, this over TCP.
-    Long(Vec<DnsRecord>),
-    /// Nothing.
-    Silence,
-}
-
-/// A scripted upstream on loopback, over UDP and TCP.
-pub(super) struct Scripted {
-    address: SocketAddr,
-    inner: Arc<Inner>,
-    _tasks: JoinSet<()>,
-}
-
-#[derive(Default)]
-struct Inner {
-    scripts: Mutex<HashMap<(String, RecordType), Script>>,
-    otherwise: Mutex<Option<Script>>,
-    asked: Mutex<Vec<String>>,
-    /// While set, answers wait.
-    gate: Mutex<Option<Arc<Notify>>>,
-    arrived: Notify,
-}
-
-impl Scripted {
-    pub(super) async fn start() -> Self {
-        let (udp, tcp) = loop {
-            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-            if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
-                break (udp, tcp);
-            }
-        };
-        let address = udp.local_addr().unwrap();
-        let inner = Arc::new(Inner::default());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&inner).serve_udp(udp));
-        tasks.spawn(Arc::clone(&inner).serve_tcp(tcp));
-        Self { address, inner, _tasks: tasks }
+    if data.ip_addr().is_some() {
+        return data.to_string();
     }
-
-    pub(super) fn url(&self) -> String {
-        format!("udp://{}", self.address)
-    }
-
-    pub(super) fn script(&self, name: &str, record_type: RecordType, script: Script) {
-        self.inner.scripts.lock().unwrap().insert((format!("{name}."), record_type), script);
-    }
-
-    /// What is done about names without a script.
-    pub(super) fn otherwise(&self, script: Script) {
-        *self.inner.otherwise.lock().unwrap() = Some(script);
-    }
-
-    /// Answers the question with these records, in the words of a zone file.
-    pub(super) fn say(&self, name: &str, record_type: RecordType, records: &[&str]) {
-        let script = Script::Say(ResponseCode::NoError, zone(records), Vec::new());
-        self.script(name, record_type, script);
-    }
-
-    /// Every question since the last call, as `name. TYPE transport`.
-    pub(super) fn asked(&self) -> Vec<String> {
-        std::mem::take(&mut self.inner.asked.lock().unwrap())
-    }
-
-    /// Holds every answer back until the returned signal is given.
-    pub(super) fn hold(&self) -> Arc<Notify> {
-        let gate = Arc::new(Notify::new());
-        *self.inner.gate.lock().unwrap() = Some(Arc::clone(&gate));
-        gate
-    }
-
-    /// Waits for the next question.
-    pub(super) async fn arrival(&self) {
-        timeout(PATIENCE, self.inner.arrived.notified()).await.expect("a question");
-    }
-}
-
-impl Inner {
-    async fn serve_udp(self: Arc<Self>, socket: UdpSocket) {
-        let mut buffer = vec![0; 4_096];
-        loop {
-            let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
-            if let Some(answer) = self.answer(&buffer[..length], false).await {
-                socket.send_to(&answer, from).await.unwrap();
-            }
-        }
-    }
-
-    async fn serve_tcp(self: Arc<Self>, listener: TcpListener) {
-        let mut connections = JoinSet::new();
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let inner = Arc::clone(&self);
-            connections.spawn(async move {
-                while let Ok(length) = stream.read_u16().await {
-                    let mut message = vec![0; usize::from(length)];
-                    stream.read_exact(&mut message).await.unwrap();
-                    if let Some(answer) = inner.answer(&message, true).await {
-                        write_framed(&mut stream, &answer).await;
-                    }
-                }
-            });
-        }
-    }
-
-    async fn answer(&self, message: &[u8], is_tcp: bool) -> Option<Vec<u8>> {
-        let asked = Message::from_vec(message).unwrap();
-        let query = asked.queries[0].clone();
-        let name = query.name().to_lowercase().to_string();
-        let transport = if is_tcp { "tcp" } else { "udp" };
-        let line = format!("{name} {} {transport}", query.query_type());
-        self.asked.lock().unwrap().push(line);
-        self.arrived.notify_one();
-        let gate = self.gate.lock().unwrap().clone();
-        if let Some(gate) = gate {
-            gate.notified().await;
-        }
-        let script = self.scripts.lock().unwrap().get(&(name, query.query_type())).cloned();
-        let script = script.or_else(|| self.otherwise.lock().unwrap().clone());
-        let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
-        answer.add_query(query);
-        match script {
-            Some(Script::Silence) => return None,
-            Some(Script::Long(_)) if !is_tcp => answer.metadata.truncation = true,
-            Some(Script::Long(records)) => drop(answer.add_answers(records)),
-            Some(Script::Say(rcode, records, authorities)) => {
-                answer.metadata.response_code = rcode;
-                answer.add_answers(records);
-                answer.add_authorities(authorities);
-            }
-            None => {}
-        }
-        Some(answer.to_vec().unwrap())
-    }
-}
-
-/// Records from lines `name ttl TYPE data`.
-pub(super) fn zone(lines: &[&str]) -> Vec<DnsRecord> {
-    lines.iter().map(|line| record(line)).collect()
-}
-
-fn record(line: &str) -> DnsRecord {
-    let words: Vec<&str> = line.split(' ').collect();
-    let name = |text: &str| Name::from_ascii(text).unwrap();
-    let data = match words[2] {
-        "A" => RData::A(words[3].parse::<std::net::Ipv4Addr>().unwrap().into()),
-        "AAAA" => RData::AAAA(words[3].parse::<std::net::Ipv6Addr>().unwrap().into()),
-        "CNAME" => RData::CNAME(rdata::CNAME(name(words[3]))),
-        "NS" => RData::NS(rdata::NS(name(words[3]))),
-        "SOA" => RData::SOA(rdata::SOA::new(
-            name("ns.example."),
-            name("who.example."),
-            7,
-            1,
-            2,
-            3,
-            words[3].parse().unwrap(),
-        )),
-        other => panic!("the type {other}"),
-    };
-    DnsRecord::from_rdata(name(words[0]), words[1].parse().unwrap(), data)
+    format!("{} {data}", data.record_type())
 }
 
 /// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(8);
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);

@@ -104,7 +104,8 @@ impl Socket {
     pub(crate) fn send(&self, answer: &[u8], path: Path) -> io::Result<()> {
         match (&self.transparent, path.to) {
             (Some(replies), Some(to)) if to.port() != self.local.port() => {
-                let socket = replies.lock().unwrap_or_else(PoisonError::into_inner).from(to)?;
+                let socket =
+                    replies.lock().unwrap_or_else(PoisonError::into_inner).from(to, reply)?;
                 socket.send_to(answer, path.from).map(drop)
             }
             _ => send(self.socket.as_raw_fd(), answer, path),
@@ -124,7 +125,11 @@ impl Replies {
         Self { sockets: HashMap::new(), uses: 0 }
     }
 
-    fn from(&mut self, address: SocketAddr) -> io::Result<Arc<std::net::UdpSocket>> {
+    fn from(
+        &mut self,
+        address: SocketAddr,
+        open: impl FnOnce(SocketAddr) -> io::Result<std::net::UdpSocket>,
+    ) -> io::Result<Arc<std::net::UdpSocket>> {
         self.uses += 1;
         if let Some((socket, used)) = self.sockets.get_mut(&address) {
             *used = self.uses;
@@ -136,15 +141,20 @@ impl Replies {
                 self.sockets.remove(&oldest);
             }
         }
-        let socket = open(address)?;
-        make_transparent(&socket, address)?;
-        // Nothing is ever read from it.
-        socket.set_recv_buffer_size(0)?;
-        socket.bind(&address.into())?;
-        let socket = Arc::new(std::net::UdpSocket::from(socket));
+        let socket = Arc::new(open(address)?);
         self.sockets.insert(address, (Arc::clone(&socket), self.uses));
         Ok(socket)
     }
+}
+
+/// A socket that only sends, from an address that need not be ours.
+fn reply(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = open(address)?;
+    make_transparent(&socket, address)?;
+    // Nothing is ever read from it.
+    socket.set_recv_buffer_size(0)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 fn open(address: SocketAddr) -> io::Result<socket2::Socket> {
@@ -166,6 +176,7 @@ fn make_transparent(socket: &socket2::Socket, address: SocketAddr) -> io::Result
     socket.set_reuse_address(true)
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "an open enum; nothing else was asked for")]
 fn receive(descriptor: RawFd, buffer: &mut [u8], port: u16) -> io::Result<Datagram> {
     let mut control = cmsg_space!(libc::in6_pktinfo, libc::sockaddr_in6);
     let mut parts = [IoSliceMut::new(buffer)];
@@ -189,7 +200,6 @@ fn receive(descriptor: RawFd, buffer: &mut [u8], port: u16) -> io::Result<Datagr
             ControlMessageOwned::Ipv6OrigDstAddr(address) => {
                 sent_to = Some(SocketAddr::V6(SockaddrIn6::from(address).into()));
             }
-            // An open enum of a library; nothing else was asked for.
             _ => {}
         }
     }
@@ -240,3 +250,25 @@ fn socket_address(address: SockaddrStorage) -> Option<SocketAddr> {
 const MAX_REPLIES: usize = 256;
 /// Octets the kernel may hold for a listener.
 const RECEIVE_BUFFER: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+
+    use super::{MAX_REPLIES, Replies};
+
+    #[test]
+    fn keeps_no_more_reply_sockets_than_its_bound_and_those_in_use() {
+        let mut replies = Replies::new();
+        let open = |_| UdpSocket::bind("127.0.0.1:0");
+        let address =
+            |n: usize| SocketAddr::from((Ipv4Addr::from_bits(u32::try_from(n).unwrap()), 53));
+        let used = replies.from(address(0), open).unwrap().local_addr().unwrap();
+        for n in 1..2 * MAX_REPLIES {
+            replies.from(address(n), open).unwrap();
+            assert!(replies.sockets.len() <= MAX_REPLIES);
+            let again = replies.from(address(0), open).unwrap();
+            assert_eq!(again.local_addr().unwrap(), used);
+        }
+    }
+}

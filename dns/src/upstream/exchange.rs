@@ -1,6 +1,7 @@
 //! Asking the upstreams: in order, one after the other, under one deadline.
 
 use std::{
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -42,6 +43,7 @@ pub(crate) struct Upstreams {
 }
 
 struct Server {
+    address: SocketAddr,
     pool: NameServerPool<TokioRuntimeProvider>,
     /// Milliseconds since the start until which it is asked last, because it failed.
     suspect_until: AtomicU64,
@@ -58,6 +60,10 @@ impl Upstreams {
         let servers = upstreams.iter().map(Server::new).collect::<Result<_, _>>()?;
         let pending = Semaphore::new(MAX_PENDING);
         Ok(Self { servers, pending, metrics, started: Instant::now() })
+    }
+
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.servers.iter().map(|server| server.address)
     }
 
     /// Asks for the addresses of `host` in one family.
@@ -168,7 +174,7 @@ impl Server {
         };
         let server = NameServerConfig::new(upstream.address.ip(), true, connections);
         let pool = NameServerPool::from_config([server], context, TokioRuntimeProvider::default());
-        Ok(Self { pool, suspect_until: AtomicU64::new(0) })
+        Ok(Self { address: upstream.address, pool, suspect_until: AtomicU64::new(0) })
     }
 
     async fn ask(
@@ -208,12 +214,14 @@ fn read(
     answer: Result<DnsResponse, NetError>,
 ) -> Result<Finding, UpstreamError> {
     match answer {
-        Ok(response) => match response.metadata.response_code {
-            ResponseCode::NoError | ResponseCode::NXDomain => {
+        Ok(response) => {
+            let rcode = response.metadata.response_code;
+            if rcode == ResponseCode::NoError || rcode == ResponseCode::NXDomain {
                 Ok(screen::follow(name, family, &response)?)
+            } else {
+                Err(UpstreamError::ResponseCode { rcode: rcode.into() })
             }
-            rcode => Err(UpstreamError::ResponseCode { rcode: rcode.into() }),
-        },
+        }
         Err(NetError::Dns(DnsError::NoRecordsFound(NoRecords { soa, response_code, .. }))) => {
             let soa = soa.filter(|soa| soa.name.zone_of(name));
             Ok(screen::denial(response_code == ResponseCode::NXDomain, soa.as_deref()))
@@ -285,3 +293,24 @@ const SUSPECT: Duration = Duration::from_secs(10);
 pub(crate) const MAX_PENDING: usize = 4_096;
 /// Octets of an upstream's answer over UDP (DNS flag day 2020).
 const EDNS_PAYLOAD: u16 = 1_232;
+
+#[cfg(test)]
+mod tests {
+    use policy::HostName;
+    use prometheus::Registry;
+
+    use super::{MAX_PENDING, Upstreams};
+    use crate::{Metrics, screen::Family, upstream::UpstreamError};
+
+    #[tokio::test]
+    async fn asks_nobody_when_too_many_questions_are_under_way() {
+        let metrics = Metrics::register(&Registry::new()).unwrap();
+        let upstreams =
+            Upstreams::new(&["udp://192.0.2.1".parse().unwrap()], metrics.clone()).unwrap();
+        let _room = upstreams.pending.acquire_many(MAX_PENDING.try_into().unwrap()).await;
+        let host = HostName::parse("listed.example").unwrap();
+        let busy = UpstreamError::Busy { limit: MAX_PENDING };
+        assert_eq!(upstreams.ask(&host, Family::V4, false).await, Err(busy));
+        assert_eq!(metrics.pending().get(), 0);
+    }
+}

@@ -263,7 +263,8 @@ impl Notice {
     }
 
     /// The EXTRA-TEXT.
-    fn text(self) -> &'static str {
+    #[must_use]
+    pub fn text(self) -> &'static str {
         match self {
             Self::Other => "unusable upstream answer",
             Self::Forged => "address of the portal",

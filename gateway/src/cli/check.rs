@@ -115,7 +115,12 @@ fn write(
             let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
             match (errors, warnings) {
                 (0, 0) => writeln!(out, "{name}: fine"),
-                (_, _) => writeln!(out, "{name}: {}, {}", counted(errors, "error"), counted(warnings, "warning")),
+                (_, _) => writeln!(
+                    out,
+                    "{name}: {}, {}",
+                    counted(errors, "error"),
+                    counted(warnings, "warning")
+                ),
             }
         }
         Format::Json => writeln!(out, "{:#}", machine::json(found, name, text, fails)),

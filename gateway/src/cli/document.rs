@@ -35,7 +35,8 @@ impl Document {
                 // The cut may go through a character; what is left is too long all the same.
                 return Ok(String::from_utf8_lossy(&bytes).into_owned());
             }
-            String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+            String::from_utf8(bytes)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
         };
         let text = read().map_err(|source| Unreadable { path: path.to_owned(), source })?;
         Ok(Self { name: path.display().to_string(), text })

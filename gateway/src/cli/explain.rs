@@ -89,7 +89,8 @@ pub(super) fn run(command: ExplainCommand) -> ExitCode {
 fn explain_all(command: &ExplainCommand, out: &mut impl Write) -> Result<bool, String> {
     let ExplainCommand { policy, who, at, format, targets } = command;
     let now = at.unwrap_or_else(clock::now);
-    let document = Document::read(policy).map_err(|error| format!("error: {}", report::with_causes(&error)))?;
+    let document = Document::read(policy)
+        .map_err(|error| format!("error: {}", report::with_causes(&error)))?;
     let day = jiff::tz::Offset::UTC.to_datetime(now).date();
     let compiled = policy::compile(&document.source(), day).map_err(|found| {
         report::diagnostics_to_stderr(&found, &document.text);
@@ -159,7 +160,10 @@ impl Who {
 
 fn state(text: &str) -> Result<SimState, String> {
     let all = [SimState::Active, SimState::Barred, SimState::Exhausted, SimState::Unprovisioned];
-    all.into_iter().find(|state| state.label() == text).ok_or_else(|| {
-        format!("one of {}", all.map(SimState::label).join(", "))
-    })
+    all.into_iter()
+        .find(|state| state.label() == text)
+        .ok_or_else(|| format!("one of {}", all.map(SimState::label).join(", ")))
 }
+
+#[cfg(test)]
+mod tests;

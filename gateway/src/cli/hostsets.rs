@@ -13,13 +13,16 @@ use super::explain::Format;
 use crate::report;
 
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 For example:
   postern hostsets
   postern hostsets show mobile-plans --format json
   postern hostsets show 'ts43-entitlement(001,01)'
 
-A policy names them builtin:NAME; without a date the newest is meant.")]
+A policy names them builtin:NAME; without a date the newest is meant."
+)]
 pub(super) struct HostsetsCommand {
     #[command(subcommand)]
     what: Option<What>,
@@ -134,3 +137,6 @@ fn host(entry: &BuiltinEntry) -> Value {
 fn schemes(entry: &BuiltinEntry) -> Vec<&'static str> {
     entry.schemes().iter().map(|scheme| scheme.label()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,6 @@ pub(super) enum Alert {
     AccessDenied,
     DecodeError,
     InternalError,
-    UserCanceled,
     UnrecognizedName,
 }
 
@@ -42,7 +41,7 @@ impl Alert {
             Reason::DuplicateExtension | Reason::HelloChanged => Self::IllegalParameter,
             Reason::HelloTooLarge => Self::DecodeError,
             Reason::NotTls => Self::UnexpectedMessage,
-            Reason::HelloTimeout => Self::UserCanceled,
+            Reason::HelloTimeout => Self::HandshakeFailure,
             Reason::Loop | Reason::UpstreamAddressRefused => Self::InternalError,
             // Never the reason of a denial.
             Reason::Listed | Reason::Open => Self::HandshakeFailure,
@@ -75,8 +74,31 @@ impl Alert {
             Self::AccessDenied => 49,
             Self::DecodeError => 50,
             Self::InternalError => 80,
-            Self::UserCanceled => 90,
             Self::UnrecognizedName => 112,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_the_alert_that_says_whose_fault_it_is() {
+        for (reason, description) in [
+            (Reason::NotListed, 112),
+            (Reason::SchemeNotListed, 112),
+            (Reason::Expired, 112),
+            (Reason::Barred, 49),
+            (Reason::UnknownSubscriber, 49),
+            (Reason::HelloChanged, 47),
+            (Reason::DuplicateExtension, 47),
+            (Reason::NotTls, 10),
+            (Reason::HelloTooLarge, 50),
+            (Reason::UpstreamAddressRefused, 80),
+        ] {
+            let record = Alert::for_reason(reason).record();
+            assert_eq!(record, [21, 3, 3, 0, 2, 2, description], "{reason}");
         }
     }
 }

@@ -74,10 +74,12 @@ impl HttpService {
     async fn converse(&self, mut stream: TcpStream, session: &Session) -> Outcome {
         let mut carried = Vec::new();
         let mut wait = self.parts.limits.header_time;
+        let mut served = false;
         loop {
             let read = self.read_head(&mut stream, &carried, wait, session).await;
             let (head, octets) = match read {
                 Ok(read) => read,
+                Err(NoHead::Gone { midway: false }) if served => return Outcome::Finished,
                 Err(none) => return self.without_head(&mut stream, none, session).await,
             };
             let dialled = match self.admitted(&head, session).await {
@@ -100,6 +102,7 @@ impl HttpService {
                 None => return outcome,
             }
             wait = KEEP_ALIVE_TIME;
+            served = true;
         }
     }
 
@@ -153,8 +156,8 @@ impl HttpService {
         session: &Session,
     ) -> Outcome {
         let refusal = match none {
-            NoHead::Gone { midway: false } | NoHead::Draining => return Outcome::Finished,
-            NoHead::Gone { midway: true } => return Outcome::Subscriber(SubscriberEnd::Gone),
+            NoHead::Draining => return Outcome::Finished,
+            NoHead::Gone { .. } => return Outcome::Subscriber(SubscriberEnd::Gone),
             NoHead::Idle => return Outcome::Subscriber(SubscriberEnd::Idle),
             NoHead::TooSlow => {
                 let reason = judge::denied(&self.parts, session, Reason::HelloTimeout);
@@ -186,9 +189,7 @@ impl HttpService {
         };
         let outcome = match reason {
             None => SubscriberEnd::BadRequest,
-            Some(reason) => {
-                SubscriberEnd::Malformed(judge::denied(&self.parts, session, reason))
-            }
+            Some(reason) => SubscriberEnd::Malformed(judge::denied(&self.parts, session, reason)),
         };
         Refusal::new(answer, Outcome::Subscriber(outcome))
     }
@@ -264,9 +265,7 @@ impl HttpService {
     fn denied(&self, head: Option<&Head>, reason: Reason) -> Refusal {
         let snapshot = self.parts.judge.snapshot();
         let answer = match snapshot {
-            Some(snapshot) => {
-                Answer::denied(snapshot.policy().http(), head.map(|head| &head.host))
-            }
+            Some(snapshot) => Answer::denied(snapshot.policy().http(), head.map(|head| &head.host)),
             None => Some(Answer::unavailable()),
         };
         Refusal { answer, outcome: Outcome::Policy(PolicyEnd::Denied(reason)) }

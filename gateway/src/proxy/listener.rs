@@ -31,6 +31,17 @@ pub(super) struct Accepted {
     pub(super) port: u16,
 }
 
+/// Why there is no accepted connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AcceptError {
+    /// The connection was gone, or not steered here, before it could be asked about.
+    #[error("the connection is of no use: {0}")]
+    Connection(#[source] io::Error),
+    /// The kernel gives no more connections for now; usually out of descriptors.
+    #[error("no connection can be accepted: {0}")]
+    Listener(#[source] io::Error),
+}
+
 /// Why a listener cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BindError {
@@ -116,21 +127,36 @@ impl Listener {
     }
 
     /// Accepts one connection. Cancel-safe.
-    pub(super) async fn accept(&self) -> io::Result<Accepted> {
-        let (stream, peer) = self.socket.accept().await?;
-        // Each write is a whole message of the peer; waiting for more would only add delay.
-        stream.set_nodelay(true)?;
-        let destination = match self.mode {
-            Steering::Tproxy => Some(stream.local_addr()?),
-            Steering::Redirect => Some(redirected(&stream, self.address)?),
-            Steering::None => None,
-        };
+    ///
+    /// # Errors
+    ///
+    /// Tells a connection that failed from a listener that does: only the second is worth a pause.
+    pub(super) async fn accept(&self) -> Result<Accepted, AcceptError> {
+        let (stream, peer) = self.socket.accept().await.map_err(|error| {
+            let kinds = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
+            if kinds.contains(&error.kind()) {
+                AcceptError::Connection(error)
+            } else {
+                AcceptError::Listener(error)
+            }
+        })?;
+        let destination = self.destination(&stream).map_err(AcceptError::Connection)?;
         Ok(Accepted {
             subscriber: peer.ip().to_canonical(),
             port: destination.map_or_else(|| self.protocol.default_port(), |to| to.port()),
             destination,
             stream,
         })
+    }
+
+    fn destination(&self, stream: &TcpStream) -> io::Result<Option<SocketAddr>> {
+        // Each write is a whole message of the peer; waiting for more would only add delay.
+        stream.set_nodelay(true)?;
+        match self.mode {
+            Steering::Tproxy => stream.local_addr().map(Some),
+            Steering::Redirect => redirected(stream, self.address).map(Some),
+            Steering::None => Ok(None),
+        }
     }
 }
 

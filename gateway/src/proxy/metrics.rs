@@ -48,20 +48,26 @@ impl Metrics {
             open: open.with_label_values(&[protocol.label()]),
             accept_failures: failures.with_label_values(&[protocol.label()]),
         };
+        let outcomes = IntCounterVec::new(opts(OUTCOMES), &["protocol", "outcome"])?;
+        let requests = IntCounterVec::new(opts(REQUESTS), &["outcome"])?;
+        // Present from the start, so that a rate over the first one is not lost.
+        for outcome in Outcome::EACH.map(Outcome::label) {
+            requests.with_label_values(&[outcome]);
+            for protocol in [Protocol::Http, Protocol::Https] {
+                outcomes.with_label_values(&[protocol.label(), outcome]);
+            }
+        }
         Ok(Arc::new(Self {
             http: handles(Protocol::Http),
             https: handles(Protocol::Https),
-            outcomes: registered(
-                registry,
-                IntCounterVec::new(opts(OUTCOMES), &["protocol", "outcome"])?,
-            )?,
+            outcomes: registered(registry, outcomes)?,
             to_origin: bytes.with_label_values(&[Direction::ToOrigin.label()]),
             to_subscriber: bytes.with_label_values(&[Direction::ToSubscriber.label()]),
             destination_mismatch: registered(
                 registry,
                 IntCounter::with_opts(opts(DESTINATION_MISMATCH))?,
             )?,
-            requests: registered(registry, IntCounterVec::new(opts(REQUESTS), &["outcome"])?)?,
+            requests: registered(registry, requests)?,
         }))
     }
 

@@ -72,6 +72,28 @@ pub(crate) enum OurEnd {
 }
 
 impl Outcome {
+    /// One outcome of each label.
+    pub(super) const EACH: [Self; 18] = [
+        Self::Finished,
+        Self::Policy(PolicyEnd::Denied(Reason::NotListed)),
+        Self::Policy(PolicyEnd::Revoked),
+        Self::Subscriber(SubscriberEnd::Gone),
+        Self::Subscriber(SubscriberEnd::Reset),
+        Self::Subscriber(SubscriberEnd::Malformed(Reason::NotTls)),
+        Self::Subscriber(SubscriberEnd::BadRequest),
+        Self::Subscriber(SubscriberEnd::Idle),
+        Self::Origin(OriginEnd::Unresolved),
+        Self::Origin(OriginEnd::Unreachable),
+        Self::Origin(OriginEnd::Reset),
+        Self::Us(OurEnd::Answered),
+        Self::Us(OurEnd::Limit),
+        Self::Us(OurEnd::Idle),
+        Self::Us(OurEnd::AddressRefused),
+        Self::Us(OurEnd::Loop),
+        Self::Us(OurEnd::Stopped),
+        Self::Us(OurEnd::Broken),
+    ];
+
     /// The outcome's name in metrics and logs.
     pub(crate) fn label(self) -> &'static str {
         match self {
@@ -94,5 +116,18 @@ impl Outcome {
             Self::Us(OurEnd::Stopped) => "us-stopped",
             Self::Us(OurEnd::Broken) => "us-broken",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Outcome;
+
+    #[test]
+    fn labels_are_distinct() {
+        let labels: BTreeSet<&str> = Outcome::EACH.map(Outcome::label).into();
+        assert_eq!(labels.len(), Outcome::EACH.len());
     }
 }

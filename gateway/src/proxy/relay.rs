@@ -83,7 +83,11 @@ enum Broken {
 }
 
 /// Copies until the source's end, and passes that on.
-async fn pump<R, W>(source: &mut R, sink: &mut W, mut moved: impl FnMut(usize)) -> Result<(), Broken>
+async fn pump<R, W>(
+    source: &mut R,
+    sink: &mut W,
+    mut moved: impl FnMut(usize),
+) -> Result<(), Broken>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,

@@ -103,7 +103,7 @@ impl RetryWatch {
                 let (mut held, behind) = reader.into_parts();
                 held.extend_from_slice(&behind);
                 held
-            },
+            }
             SecondHello::NotSeen | SecondHello::Passed => Vec::new(),
         }
     }

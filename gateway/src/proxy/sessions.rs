@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Protocol,
     metrics::Metrics,
-    outcome::{Outcome, OurEnd, PolicyEnd},
+    outcome::{OurEnd, Outcome, PolicyEnd},
 };
 
 /// Bounds of the proxy.
@@ -305,11 +305,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.sessions
-            .table
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(self.number);
+        self.sessions.table.lock().unwrap_or_else(PoisonError::into_inner).remove(self.number);
         self.sessions.metrics.closed(self.live.protocol, self.outcome);
     }
 }
@@ -343,5 +339,44 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const IDLE_LIMIT: Duration = Duration::from_secs(300);
 const DIAL_TIME: Duration = Duration::from_secs(8);
 const SESSIONS: usize = 65_536;
-const SESSIONS_PER_SUBSCRIBER: usize = 256;
+const SESSIONS_PER_SUBSCRIBER: usize = 2_048;
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subscriber_is_one_ipv4_address_or_one_ipv6_64() {
+        for (one, other, same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+        ] {
+            let key = |text: &str| subscriber_key(text.parse().unwrap());
+            assert_eq!(key(one) == key(other), same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn limits_trip_and_give_back() {
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        let limits = Limits { sessions: 3, sessions_per_subscriber: 2, ..Limits::default() };
+        let sessions = Arc::new(Sessions::new(limits, metrics));
+        let admit = |last: u8, class_limit| {
+            let subscriber = IpAddr::from([192, 0, 2, last]);
+            sessions.admit(subscriber, Protocol::Https, 443, None, class_limit)
+        };
+        let first = admit(1, None).unwrap();
+        let _second = admit(1, None).unwrap();
+        assert_eq!(admit(1, None).err(), Some(SessionLimit::Subscriber { limit: 2 }));
+        assert_eq!(admit(2, Some(0)).err(), Some(SessionLimit::Subscriber { limit: 0 }));
+        let _third = admit(2, None).unwrap();
+        assert_eq!(admit(3, None).err(), Some(SessionLimit::Total { limit: 3 }));
+        drop(first);
+        let _fourth = admit(1, Some(7)).unwrap();
+        assert_eq!(sessions.count(), 3);
+        assert_eq!(sessions.table.lock().unwrap().per_subscriber.len(), 2);
+    }
+}

@@ -58,6 +58,8 @@ pub(super) struct Bench {
 pub(super) struct Bailiff {
     snapshot: ArcSwapOption<Snapshot>,
     records: Mutex<Vec<(Verdict, Reason)>>,
+    /// Takes the place of the policy as soon as a verdict was recorded.
+    successor: Mutex<Option<Arc<Snapshot>>>,
 }
 
 impl dns::Judge for Bailiff {
@@ -75,16 +77,22 @@ impl dns::Judge for Bailiff {
 
     fn record(&self, record: &Record<'_>) {
         self.records.lock().unwrap().push((record.verdict, record.reason));
+        if let Some(successor) = self.successor.lock().unwrap().take() {
+            self.snapshot.store(Some(successor));
+        }
     }
 }
 
 impl Bailiff {
-    pub(super) fn publish(&self, text: &str, generation: u64) -> Arc<Snapshot> {
-        let compiled = compile(&Source { name: "test", text }, TODAY.parse().unwrap());
-        let policy = compiled.unwrap_or_else(|found| panic!("{found:#?}\n{text}")).policy;
-        let snapshot = Arc::new(Snapshot::new(policy, generation));
+    pub(super) fn publish(&self, terms: &Terms, generation: u64) -> Arc<Snapshot> {
+        let snapshot = terms.snapshot(generation);
         self.snapshot.store(Some(Arc::clone(&snapshot)));
         snapshot
+    }
+
+    /// Publishes right after the next verdict.
+    pub(super) fn publish_behind_verdict(&self, terms: &Terms, generation: u64) {
+        *self.successor.lock().unwrap() = Some(terms.snapshot(generation));
     }
 
     pub(super) fn withdraw(&self) {
@@ -108,25 +116,35 @@ pub(super) struct Terms {
     pub(super) http: &'static str,
     pub(super) ncsi: &'static str,
     pub(super) origin_port: u16,
-    pub(super) loop_port: u16,
     pub(super) sessions: Option<u32>,
+    /// Where the proxy listens and the origins are.
+    pub(super) loopback: IpAddr,
 }
 
 impl Terms {
     pub(super) fn new(origin_port: u16) -> Self {
-        let (listed, loop_port, sessions) = (true, 0, None);
-        Self { listed, http: "redirect", ncsi: "pass", origin_port, loop_port, sessions }
+        Self {
+            listed: true,
+            http: "redirect",
+            ncsi: "pass",
+            origin_port,
+            sessions: None,
+            loopback: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
     }
 
-    pub(super) fn text(&self) -> String {
-        let Self { listed, http, ncsi, origin_port, loop_port, sessions } = self;
+    fn snapshot(&self, generation: u64) -> Arc<Snapshot> {
+        let text = &self.text();
+        let compiled = compile(&Source { name: "test", text }, TODAY.parse().unwrap());
+        let policy = compiled.unwrap_or_else(|found| panic!("{found:#?}\n{text}")).policy;
+        Arc::new(Snapshot::new(policy, generation))
+    }
+
+    fn text(&self) -> String {
+        let Self { listed, http, ncsi, origin_port, sessions, loopback } = self;
         let listed = if *listed { LISTED } else { "other.example" };
-        let limits = sessions.map_or(String::new(), |sessions| {
-            format!("[class.limits]\nsessions = {sessions}\n")
-        });
-        let loop_port = if *loop_port == 0 { String::new() } else {
-            format!(", \"8443\" = {loop_port}")
-        };
+        let limits = sessions
+            .map_or(String::new(), |sessions| format!("[class.limits]\nsessions = {sessions}\n"));
         format!(
             r#"
 schema = 1
@@ -164,12 +182,17 @@ action = "garden"
 hostsets = ["set"]
 ncsi = "{ncsi}"
 [[class.match]]
-networks = ["127.0.0.0/8"]
+networks = ["127.0.0.0/8", "::1/128"]
 {limits}
 [lab]
-networks = ["127.0.0.1/32", "127.0.0.2/32"]
-resolve = {{ "{LISTED}" = ["127.0.0.1"], "{HTTPS_ONLY}" = ["127.0.0.1"], "{DEAD}" = ["127.0.0.2"], "{GUARDED}" = ["10.0.0.1"], "{LOOPING}" = ["127.0.0.1"] }}
-ports = {{ "443" = {origin_port}, "80" = {origin_port}{loop_port} }}
+networks = ["127.0.0.1/32", "127.0.0.2/32", "::1/128"]
+ports = {{ "443" = {origin_port}, "80" = {origin_port} }}
+[lab.resolve]
+"{LISTED}" = ["{loopback}"]
+"{HTTPS_ONLY}" = ["{loopback}"]
+"{DEAD}" = ["127.0.0.2"]
+"{GUARDED}" = ["10.0.0.1", "fd00::1"]
+"{LOOPING}" = ["{loopback}"]
 "#
         )
     }
@@ -184,11 +207,11 @@ impl Bench {
     pub(super) fn with(terms: &Terms, limits: Limits) -> Self {
         let registry = Registry::new();
         let judge = Arc::new(Bailiff::default());
-        judge.publish(&terms.text(), 1);
+        judge.publish(terms, 1);
         let upstream = "udp://127.0.0.1:9".parse().unwrap();
         let resolver =
             dns::Resolver::new(&[upstream], dns::Metrics::register(&registry).unwrap()).unwrap();
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let any = SocketAddr::from((terms.loopback, 0));
         let settings = ProxySettings {
             http: vec![any],
             https: vec![any],
@@ -213,7 +236,11 @@ impl Bench {
     }
 
     /// Opens a TLS session to `host` through the proxy.
-    pub(super) async fn tls(&self, host: &str, origin: &Origin) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn tls(
+        &self,
+        host: &str,
+        origin: &Origin,
+    ) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).unwrap();
         TlsConnector::from(origin.client()).connect(name, self.dial().await).await
     }
@@ -240,14 +267,19 @@ impl Bench {
     pub(super) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let fits = |metric: &prometheus::proto::Metric| {
             labels.iter().all(|(key, value)| {
-                metric.get_label().iter().any(|label| label.name() == *key && label.value() == *value)
+                metric
+                    .get_label()
+                    .iter()
+                    .any(|label| label.name() == *key && label.value() == *value)
             })
         };
         let families = self.registry.gather();
         let family = families.iter().find(|family| family.name() == name);
         family.map_or(0.0, |family| {
             let fitting = family.get_metric().iter().filter(|metric| fits(metric));
-            fitting.map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
+            fitting
+                .map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value())
+                .sum()
         })
     }
 
@@ -266,6 +298,10 @@ pub(super) struct Origin {
 
 impl Origin {
     pub(super) async fn start() -> Self {
+        Self::start_on(IpAddr::V4(Ipv4Addr::LOCALHOST)).await
+    }
+
+    pub(super) async fn start_on(loopback: IpAddr) -> Self {
         let hosts = [LISTED, HTTPS_ONLY, DENIED].map(str::to_owned).to_vec();
         let rcgen::CertifiedKey { cert, signing_key } =
             rcgen::generate_simple_self_signed(hosts).unwrap();
@@ -277,7 +313,7 @@ impl Origin {
             .with_single_cert(vec![cert.der().clone()], key.into())
             .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(configuration));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let listener = TcpListener::bind((loopback, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {

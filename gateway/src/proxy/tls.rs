@@ -37,7 +37,29 @@ where
     }
 }
 
-async fn converse<S>(mut stream: S, session: &Session, parts: &Parts) -> Outcome
+async fn converse<S>(stream: S, session: &Session, parts: &Parts) -> Outcome
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // On the heap, because it needs far more room than the relay, which may last for days.
+    let (stream, origin) = match Box::pin(opened(stream, session, parts)).await {
+        Ok(opened) => opened,
+        Err(outcome) => return outcome,
+    };
+    match relay(stream, origin, parts.limits.idle_limit, &parts.metrics).await {
+        Ended::Both => Outcome::Finished,
+        Ended::SubscriberBroke => Outcome::Subscriber(SubscriberEnd::Reset),
+        Ended::OriginBroke => Outcome::Origin(OriginEnd::Reset),
+        Ended::Idle => Outcome::Us(OurEnd::Idle),
+    }
+}
+
+/// Everything until the origin has settled the server name; what follows is opaque.
+async fn opened<S>(
+    mut stream: S,
+    session: &Session,
+    parts: &Parts,
+) -> Result<(S, TcpStream), Outcome>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -45,32 +67,32 @@ where
     let read = timeout(parts.limits.hello_time, read_hello(&mut stream, &mut reader)).await;
     let hello = match read.unwrap_or(Err(NoHello::Rejected(Reason::HelloTimeout))) {
         Ok(hello) => hello,
-        Err(NoHello::Gone) => return Outcome::Subscriber(SubscriberEnd::Gone),
+        Err(NoHello::Gone) => return Err(Outcome::Subscriber(SubscriberEnd::Gone)),
         // Browsers open connections that they may never use.
         Err(NoHello::Rejected(_)) if reader.is_empty() => {
-            return Outcome::Subscriber(SubscriberEnd::Idle);
+            return Err(Outcome::Subscriber(SubscriberEnd::Idle));
         }
         Err(NoHello::Rejected(reason)) => {
             judge::denied(parts, session, reason);
             refuse(&mut stream, Alert::for_reason(reason)).await;
-            return Outcome::Subscriber(SubscriberEnd::Malformed(reason));
+            return Err(Outcome::Subscriber(SubscriberEnd::Malformed(reason)));
         }
     };
     let host = hello.server_name();
     tracing::debug!(%host, ech = hello.ech(), "hello read");
     let snapshot = match judge::in_force(parts, session) {
         Ok(snapshot) => snapshot,
-        Err(reason) => return deny(&mut stream, reason).await,
+        Err(reason) => return Err(deny(&mut stream, reason).await),
     };
     let rule = match judge::judged(parts, session, &snapshot, host) {
         Ok(rule) => rule,
-        Err(reason) => return deny(&mut stream, reason).await,
+        Err(reason) => return Err(deny(&mut stream, reason).await),
     };
     let (watch, first) = match RetryWatch::begin(&hello, reader) {
         Ok(begun) => begun,
         Err(reason) => {
             judge::denied(parts, session, reason);
-            return deny(&mut stream, reason).await;
+            return Err(deny(&mut stream, reason).await);
         }
     };
     let dialled = parts.dialer.dial(&parts.resolver, &snapshot, host, rule, session.port()).await;
@@ -82,29 +104,21 @@ where
                 judge::denied(parts, session, reason);
             }
             refuse(&mut stream, Alert::for_dial(&error)).await;
-            return error.outcome();
+            return Err(error.outcome());
         }
     };
     tracing::debug!(%address, "origin connected");
     if session.destination().is_some_and(|wanted| !addresses.contains(&wanted.ip())) {
         parts.metrics.destination_mismatched();
     }
-    // A session may live for days: only the host's name is kept of all that was needed to open it.
-    drop((hello, snapshot, addresses));
     match watched(&mut stream, &mut origin, watch, first, parts).await {
-        Ok(()) => {}
-        Err(Watched::Ended(outcome)) => return outcome,
+        Ok(()) => Ok((stream, origin)),
+        Err(Watched::Ended(outcome)) => Err(outcome),
         Err(Watched::Changed(reason)) => {
             judge::denied(parts, session, reason);
             drop(origin);
-            return deny(&mut stream, reason).await;
+            Err(deny(&mut stream, reason).await)
         }
-    }
-    match relay(stream, origin, parts.limits.idle_limit, &parts.metrics).await {
-        Ended::Both => Outcome::Finished,
-        Ended::SubscriberBroke => Outcome::Subscriber(SubscriberEnd::Reset),
-        Ended::OriginBroke => Outcome::Origin(OriginEnd::Reset),
-        Ended::Idle => Outcome::Us(OurEnd::Idle),
     }
 }
 
@@ -150,8 +164,7 @@ async fn watched<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    const SUBSCRIBER_BROKE: Watched =
-        Watched::Ended(Outcome::Subscriber(SubscriberEnd::Reset));
+    const SUBSCRIBER_BROKE: Watched = Watched::Ended(Outcome::Subscriber(SubscriberEnd::Reset));
     const ORIGIN_BROKE: Watched = Watched::Ended(Outcome::Origin(OriginEnd::Reset));
     let limit = parts.limits.idle_limit;
     let to_origin = async |origin: &mut TcpStream, bytes: &[u8]| {

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::{Path, PathBuf}, sync::Arc, time::Duration};
 
-use notify::{RecursiveMode, Watcher};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
@@ -20,28 +20,36 @@ pub(crate) struct WatchError {
     source: notify::Error,
 }
 
-/// Reloads whenever the policy file changes, until `stop`.
-///
-/// # Errors
-///
-/// The kernel refuses the watch.
-pub(crate) fn watch(
+/// A watch that has begun: no change from now on is missed.
+pub(crate) struct Watch {
     reloader: Arc<Reloader>,
-    stop: CancellationToken,
-) -> Result<impl Future<Output = ()>, WatchError> {
-    let path = reloader.path().to_owned();
-    let (changed, changes) = channel(1);
-    let failed = |source| WatchError { path: path.clone(), source };
-    let names = names(&path);
-    let mut watcher = notify::recommended_watcher(move |event| tell(&changed, &names, event))
-        .map_err(failed)?;
-    for folder in folders(&path) {
-        watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(failed)?;
+    changes: Receiver<()>,
+    _watcher: RecommendedWatcher,
+}
+
+impl Watch {
+    /// Begins the watch over the file of `reloader`. Changes wait for [`Watch::run`].
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses the watch.
+    pub(crate) fn begin(reloader: Arc<Reloader>) -> Result<Self, WatchError> {
+        let path = reloader.path().to_owned();
+        let (changed, changes) = channel(1);
+        let failed = |source| WatchError { path: path.clone(), source };
+        let names = names(&path);
+        let mut watcher = notify::recommended_watcher(move |event| tell(&changed, &names, event))
+            .map_err(failed)?;
+        for folder in folders(&path) {
+            watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(failed)?;
+        }
+        Ok(Self { reloader, changes, _watcher: watcher })
     }
-    Ok(async move {
-        let _watcher = watcher;
-        follow(&reloader, changes, &stop).await;
-    })
+
+    /// Reloads whenever the policy file changes, until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        follow(&self.reloader, self.changes, &stop).await;
+    }
 }
 
 async fn follow(reloader: &Reloader, mut changes: Receiver<()>, stop: &CancellationToken) {

@@ -86,7 +86,12 @@ fn rule_text(rule: &Rule) -> String {
             format!("{scheme} {}", ports.join(","))
         })
         .collect();
-    format!("{} [{}] in {} at {}", rule.pattern(), schemes.join(", "), rule.hostset(), rule.place())
+    let (pattern, schemes, place) = (rule.pattern(), schemes.join(", "), rule.place());
+    if *place.file == *rule.hostset() {
+        format!("{pattern} [{schemes}] at {place}")
+    } else {
+        format!("{pattern} [{schemes}] in {} at {place}", rule.hostset())
+    }
 }
 
 fn choice(choice: ClassChoice<'_>) -> Value {
@@ -117,7 +122,8 @@ fn rule(rule: &Rule) -> Value {
 }
 
 fn ports(rule: &Rule) -> Vec<u16> {
-    let mut ports: Vec<u16> = rule.schemes().iter().flat_map(|scheme| rule.ports(*scheme)).collect();
+    let mut ports: Vec<u16> =
+        rule.schemes().iter().flat_map(|scheme| rule.ports(*scheme)).collect();
     ports.sort_unstable();
     ports.dedup();
     ports

@@ -10,7 +10,7 @@ use crate::{
     builtin::{self, BuiltinSet},
     code::Code,
     diagnostic::{Fault, Findings},
-    document::{Document, Host, HostSet},
+    document::{Class, Document, Host, HostSet},
     limits::{EXPIRY_DAYS, REVIEW_DAYS},
     nearest::suggest,
     rule::{Place, Rule},
@@ -23,6 +23,8 @@ pub(super) struct Sets<'d> {
     declared: BTreeMap<&'d str, &'d HostSet<'d>>,
     rules: Vec<Rule>,
     made: BTreeMap<Arc<str>, Range<usize>>,
+    /// A name was asked for that is not there: it may be one of the declared ones, misspelt.
+    unresolved: bool,
 }
 
 impl<'d> Sets<'d> {
@@ -42,7 +44,7 @@ impl<'d> Sets<'d> {
                 findings.add(name.span(), fault);
             }
         }
-        Self { terms, declared, rules: Vec::new(), made: BTreeMap::new() }
+        Self { terms, declared, rules: Vec::new(), made: BTreeMap::new(), unresolved: false }
     }
 
     /// The full name and the rules of the host set a class calls `name`.
@@ -72,6 +74,7 @@ impl<'d> Sets<'d> {
             };
             let fault = Fault::new(Code::UnknownHostSet, message).maybe_help(help);
             findings.add(name.span(), fault);
+            self.unresolved = true;
             return None;
         };
         let (full, set): (Arc<str>, &HostSet<'_>) = ((*known).into(), set);
@@ -115,7 +118,12 @@ impl<'d> Sets<'d> {
     }
 
     /// Reports the host sets that no class asked for.
-    pub(super) fn report_unused(&self, findings: &mut Findings) {
+    pub(super) fn report_unused(&self, document: &Document<'_>, findings: &mut Findings) {
+        // A class whose host sets could not be read may have named any of them.
+        let unread = |class: &Class<'_>| class.has_hostsets && class.hostsets.is_empty();
+        if self.unresolved || document.classes.iter().any(unread) {
+            return;
+        }
         for (name, set) in &self.declared {
             if let (false, Some(written)) = (self.made.contains_key(*name), &set.name) {
                 let message = format!("no class uses host set `{name}`");

@@ -164,7 +164,7 @@ proptest! {
         let mut whole = sizes;
         whole.push(message.len());
         let split = records(&message, whole);
-        prop_assert_eq!(HelloReader::new().push(&split), expected.clone());
+        prop_assert_eq!(&HelloReader::new().push(&split), &expected);
         let mut rest = &split[..];
         let cut = chunks.into_iter().cycle().map_while(|size| {
             let (chunk, behind) = rest.split_at(size.min(rest.len()));

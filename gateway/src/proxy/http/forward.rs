@@ -222,12 +222,7 @@ impl ProxyHttp for Carrier {
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
-    async fn logging(
-        &self,
-        _session: &mut Session,
-        error: Option<&Error>,
-        errand: &mut Self::CTX,
-    ) {
+    async fn logging(&self, _session: &mut Session, error: Option<&Error>, errand: &mut Self::CTX) {
         let outcome = match error.map(|error| (error.etype(), error.esource())) {
             None => Outcome::Finished,
             Some((ErrorType::HTTPStatus(_), _)) => Outcome::Subscriber(SubscriberEnd::BadRequest),

@@ -130,9 +130,8 @@ struct Fields<'a> {
 
 fn parse(head: &[u8], port: u16) -> Result<Head, HeadFault> {
     let text = head.strip_suffix(b"\r\n\r\n").ok_or(HeadFault::Malformed)?;
-    let mut lines = text
-        .split(|octet| *octet == b'\n')
-        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let mut lines =
+        text.split(|octet| *octet == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let (method, target, minor) = request_line(lines.next().unwrap_or_default())?;
     let fields = fields(lines)?;
     if method == b"CONNECT" || fields.upgrades.iter().any(|upgrade| !is_h2c(upgrade)) {

@@ -53,4 +53,3 @@ fn is_probe(host: &HostName) -> bool {
 /// Hosts that Windows asks by HTTP to learn whether it is online.
 const WEB_PROBES: [&str; 3] =
     ["www.msftconnecttest.com", "ipv6.msftconnecttest.com", "www.msftncsi.com"];
-

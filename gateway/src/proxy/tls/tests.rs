@@ -1,6 +1,10 @@
 //! TLS sessions from a real client through the proxy to a real server.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
 
 use policy::{Reason, Verdict};
 use rustls::{
@@ -11,9 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::proxy::{
     Limits,
-    tests::{
-        Bench, DEAD, DENIED, GUARDED, LISTED, LOOPING, Origin, Terms, all, limits, within,
-    },
+    tests::{Bench, DEAD, DENIED, GUARDED, LISTED, LOOPING, Origin, Terms, all, limits, within},
 };
 
 #[tokio::test]
@@ -101,7 +103,7 @@ async fn never_dials_an_address_that_the_guard_refuses() {
 async fn never_dials_its_own_listener() {
     let origin = Origin::start().await;
     let bench = Bench::new(origin.address, limits());
-    bench.judge.publish(&Terms::new(bench.https.port()).text(), 2);
+    bench.judge.publish(&Terms::new(bench.https.port()), 2);
     let error = within(bench.tls(LOOPING, &origin)).await.unwrap_err();
     assert_eq!(alert(&error), Some(AlertDescription::InternalError));
     assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::Loop)));
@@ -126,7 +128,7 @@ async fn hello_that_is_too_slow_is_refused() {
     let bench = Bench::new(origin.address, Limits { hello_time, ..limits() });
     let mut stream = bench.dial().await;
     stream.write_all(&[22, 3, 1]).await.unwrap();
-    assert_eq!(all(&mut stream).await, [21, 3, 3, 0, 2, 2, 90]);
+    assert_eq!(all(&mut stream).await, [21, 3, 3, 0, 2, 2, 40]);
     assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::HelloTimeout)));
 }
 
@@ -148,9 +150,9 @@ async fn publication_closes_what_it_denies_and_nothing_else() {
     let bench = Bench::with(&terms, limits());
     let mut revoked = within(bench.tls(LISTED, &origin)).await.unwrap();
     let mut kept = within(bench.tls("secure.example", &origin)).await.unwrap();
-    let same = bench.judge.publish(&terms.text(), 2);
+    let same = bench.judge.publish(&terms, 2);
     assert_eq!(bench.sessions.rejudge(&same, &*bench.judge), 0);
-    let narrower = bench.judge.publish(&Terms { listed: false, ..terms }.text(), 3);
+    let narrower = bench.judge.publish(&Terms { listed: false, ..terms }, 3);
     assert_eq!(bench.sessions.denied_under(&narrower, &*bench.judge), 1);
     assert_eq!(bench.sessions.rejudge(&narrower, &*bench.judge), 1);
     assert!(within(revoked.read(&mut [0])).await.is_err());
@@ -158,6 +160,32 @@ async fn publication_closes_what_it_denies_and_nothing_else() {
     within(kept.read_exact(&mut [0])).await.unwrap();
     assert_eq!(bench.outcomes("https", "policy-revoked"), 1.0);
     assert_eq!(bench.sessions.count(), 1);
+}
+
+#[tokio::test]
+async fn publication_between_verdict_and_session_is_not_missed() {
+    let origin = Origin::start().await;
+    let terms = Terms::new(origin.address.port());
+    let bench = Bench::with(&terms, limits());
+    bench.judge.publish_behind_verdict(&Terms { listed: false, ..terms }, 2);
+    let error = within(bench.tls(LISTED, &origin)).await.unwrap_err();
+    assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName));
+    assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::NotListed)));
+}
+
+#[tokio::test]
+async fn ipv6_is_served_like_ipv4() {
+    let loopback = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let origin = Origin::start_on(loopback).await;
+    let bench = Bench::with(&Terms { loopback, ..Terms::new(origin.address.port()) }, limits());
+    let mut session = within(bench.tls(LISTED, &origin)).await.unwrap();
+    session.write_all(b"x").await.unwrap();
+    within(session.read_exact(&mut [0])).await.unwrap();
+    let error = within(bench.tls(DENIED, &origin)).await.unwrap_err();
+    assert_eq!(alert(&error), Some(AlertDescription::UnrecognisedName));
+    let error = within(bench.tls(GUARDED, &origin)).await.unwrap_err();
+    assert_eq!(alert(&error), Some(AlertDescription::InternalError));
+    assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::UpstreamAddressRefused)));
 }
 
 #[tokio::test]
@@ -224,8 +252,6 @@ fn hello(client: Arc<ClientConfig>, host: &'static str) -> Vec<u8> {
 
 /// The alert a rustls client got.
 fn alert(error: &io::Error) -> Option<AlertDescription> {
-    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
-        rustls::Error::AlertReceived(alert) => Some(*alert),
-        _ => None,
-    }
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    if let rustls::Error::AlertReceived(alert) = error { Some(*alert) } else { None }
 }

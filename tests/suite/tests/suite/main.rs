@@ -6,6 +6,20 @@
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod bypass;
+#[cfg(test)]
+mod commands;
+#[cfg(test)]
+mod dependencies;
+#[cfg(test)]
+mod garbage;
+#[cfg(test)]
+mod garden;
+#[cfg(test)]
+mod hello;
+#[cfg(test)]
+mod hellos;
+#[cfg(test)]
 mod layering;
 #[cfg(test)]
 mod metrics;
@@ -14,10 +28,18 @@ mod node;
 #[cfg(test)]
 mod pure;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod repository;
 #[cfg(test)]
 mod service;
 #[cfg(test)]
 mod shipped;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
+mod start;
+#[cfg(test)]
+mod stop;
 #[cfg(test)]
 mod tool;

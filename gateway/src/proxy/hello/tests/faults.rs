@@ -92,7 +92,11 @@ fn refuses_a_server_name_list_that_is_not_one_host_name() {
         ("empty list", list(&[]), Reason::BadSni),
         ("list too short", vec![0, 3, 0, 0, 9], Reason::BadSni),
         ("list longer than the extension", vec![0, 9, 0, 0, 1, b'a'], Reason::BadSni),
-        ("octet behind the list", [list(std::slice::from_ref(&one)), vec![0]].concat(), Reason::BadSni),
+        (
+            "octet behind the list",
+            [list(std::slice::from_ref(&one)), vec![0]].concat(),
+            Reason::BadSni,
+        ),
         ("octet behind the name", vector(&[&one[..], &[0]].concat()), Reason::BadSni),
         ("name longer than the list", vector(&[0, 0, 9, b'a']), Reason::BadSni),
         ("name of another type", list(&[entry(1, b"a.example")]), Reason::BadSni),
@@ -141,7 +145,8 @@ fn refuses_a_server_name_that_is_no_host_name() {
 
 #[test]
 fn refuses_an_address_as_server_name() {
-    for name in ["192.0.2.1", "2001:db8::1", "[2001:db8::1]", "::ffff:192.0.2.1", "127.1", "0x7f000001"]
+    for name in
+        ["192.0.2.1", "2001:db8::1", "[2001:db8::1]", "::ffff:192.0.2.1", "127.1", "0x7f000001"]
     {
         expect(name, &Sample::default().named(name).record(), Reason::IpLiteral);
     }

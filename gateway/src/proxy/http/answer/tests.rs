@@ -19,7 +19,11 @@ fn denial_follows_the_terms() {
     assert!(page.contains("<strong>www.bing.com</strong>"));
     assert!(page.contains("href=\"https://portal.example/start?a=b&amp;c\""));
     assert!(said(HttpDenial::Redirect, None).unwrap().starts_with("HTTP/1.1 511 "));
-    assert!(said(HttpDenial::Redirect, Some("x\r\nSet-Cookie: y")).unwrap().starts_with("HTTP/1.1 511 "));
+    assert!(
+        said(HttpDenial::Redirect, Some("x\r\nSet-Cookie: y"))
+            .unwrap()
+            .starts_with("HTTP/1.1 511 ")
+    );
     assert_eq!(said(HttpDenial::Close, portal), None);
 }
 

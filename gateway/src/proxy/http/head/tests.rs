@@ -89,15 +89,30 @@ fn refuses_heads_that_could_be_read_in_two_ways() {
         ("GET / HTTP/1.2\r\nHost: a.example\r\n\r\n", Version),
         ("PRI * HTTP/2.0\r\n\r\n", Version),
         // Lengths.
-        ("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", Malformed),
+        (
+            "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+            Malformed,
+        ),
         ("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1, 1\r\n\r\n", Malformed),
         ("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: +1\r\n\r\n", Malformed),
         ("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length:\r\n\r\n", Malformed),
-        ("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 99999999999999999999\r\n\r\n", Malformed),
-        ("POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", Malformed),
-        ("POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", Malformed),
+        (
+            "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            Malformed,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            Malformed,
+        ),
+        (
+            "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            Malformed,
+        ),
         ("POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: xchunked\r\n\r\n", Malformed),
-        ("POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n", Malformed),
+        (
+            "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n",
+            Malformed,
+        ),
         ("POST / HTTP/1.0\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n", Malformed),
         // Hosts.
         ("GET / HTTP/1.1\r\n\r\n", Host(Reason::NoHost)),
@@ -115,7 +130,10 @@ fn refuses_heads_that_could_be_read_in_two_ways() {
         ("GET / HTTP/1.1\r\nHost: 0x7f.1:80\r\n\r\n", Host(Reason::IpLiteral)),
         ("GET / HTTP/1.1\r\nHost: [2001:db8::1]\r\n\r\n", Host(Reason::IpLiteral)),
         ("GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", Host(Reason::BadHost)),
-        ("GET http://a.example@b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", Host(Reason::BadHost)),
+        (
+            "GET http://a.example@b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            Host(Reason::BadHost),
+        ),
         // Other protocols.
         ("CONNECT a.example:80 HTTP/1.1\r\nHost: a.example:80\r\n\r\n", Method),
         ("GET / HTTP/1.1\r\nHost: a.example\r\nUpgrade: websocket\r\n\r\n", Method),
@@ -157,10 +175,7 @@ fn trips_at_the_limits() {
     };
     assert!(matches!(long(MAX_HEAD_OCTETS), HeadProgress::Complete(_)));
     assert_eq!(long(MAX_HEAD_OCTETS + 1), HeadProgress::Reject(HeadFault::TooLarge));
-    assert_eq!(
-        read(&vec![b'y'; MAX_HEAD_OCTETS + 1]),
-        HeadProgress::Reject(HeadFault::TooLarge)
-    );
+    assert_eq!(read(&vec![b'y'; MAX_HEAD_OCTETS + 1]), HeadProgress::Reject(HeadFault::TooLarge));
 }
 
 proptest! {
