@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | unknown subscriber | REFUSED, EDE 18 | REFUSED, EDE 18 |
 //! | special name | see [`special`] | no such record |
-//! | connectivity probe of a class that answers or redirects probes | where it is answered | as if listed |
+//! | connectivity probe that the gateway answers itself | where it is answered | no such record |
 //! | denied | as the policy says, EDE 15 | as the policy says, EDE 15 |
 //! | passes | resolved | no such record, EDE 15 |
 //!
@@ -13,7 +13,7 @@
 
 use std::net::IpAddr;
 
-use policy::{Action, Class, Decision, DnsDenial, HostName, Ncsi, Policy, Reason, Rule};
+use policy::{Decision, DnsDenial, HostName, Policy, Reason, Rule};
 
 use crate::{
     screen::{Family, Screened},
@@ -26,12 +26,10 @@ use crate::{
 pub(crate) enum Plan<'p> {
     /// Say this; the name is answered here for everybody, no verdict was needed.
     Special(Answer),
-    /// Say this; the name is a probe, which the class lets through whether it is listed or not.
-    Probe(Answer),
     /// Say this.
     Answer(Answer),
-    /// Resolve the name, and say what is found. If nothing is, `otherwise` is said, if there is.
-    Resolve { family: Family, rule: Option<&'p Rule>, otherwise: Vec<IpAddr> },
+    /// Resolve the name, and say what is found.
+    Resolve { family: Family, rule: Option<&'p Rule> },
     /// Resolve the portal's name, and say where it is.
     Portal { family: Family },
 }
@@ -64,20 +62,15 @@ pub(crate) fn plan<'p>(
         Some(Special::Canary | Special::NoNameUnlessListed) | None => {}
     }
     let nothing = || Answer { notice: Some(Notice::Blocked), ..no_data(denied_ttl) };
-    let probe = probe(decision.class(), host, family);
-    match (probe, decision.passes(), family) {
-        (Some(Probe::Here(addresses)), _, _) => Plan::Probe(at(addresses, denied_ttl, denied_ttl)),
-        (Some(Probe::Anywhere(addresses)), false, _) => {
-            Plan::Probe(at(addresses, denied_ttl, denied_ttl))
+    match (decision.passes(), decision.reason(), family) {
+        (true, Reason::Ncsi, family) => {
+            let addresses = special::probe(host).into_iter().flatten();
+            let fits = |address: &IpAddr| family.is_some_and(|family| family.holds(address));
+            Plan::Answer(at(addresses.filter(fits).collect(), denied_ttl, denied_ttl))
         }
-        (Some(Probe::Anywhere(otherwise)), true, Some(family)) => {
-            Plan::Resolve { family, rule: listing(decision), otherwise }
-        }
-        (None, true, Some(family)) => {
-            Plan::Resolve { family, rule: listing(decision), otherwise: Vec::new() }
-        }
-        (_, true, None) => Plan::Answer(nothing()),
-        (None, false, _) => denied(policy, record_type),
+        (true, _, Some(family)) => Plan::Resolve { family, rule: listing(decision) },
+        (true, _, None) => Plan::Answer(nothing()),
+        (false, _, _) => denied(policy, record_type),
     }
 }
 
@@ -102,7 +95,6 @@ pub(crate) fn no_host(policy: &Policy, name: &Name, record_type: u16) -> Answer 
         Plan::Answer(_)
         | Plan::Portal { .. }
         | Plan::Special(_)
-        | Plan::Probe(_)
         | Plan::Resolve { .. } => {
             Answer { notice: Some(Notice::Blocked), ..no_data(policy.dns().denied_ttl) }
         }
@@ -112,33 +104,6 @@ pub(crate) fn no_host(policy: &Policy, name: &Name, record_type: u16) -> Answer 
 /// The entry that listed the name; not the nearest one that did not, whose networks must not count.
 pub(crate) fn listing<'p>(decision: &Decision<'p>) -> Option<&'p Rule> {
     decision.rule().filter(|_| decision.reason() == Reason::Listed)
-}
-
-/// A connectivity probe that the gateway answers itself or sends to the portal.
-enum Probe {
-    /// What Windows compares the answer with: these addresses and no other.
-    Here(Vec<IpAddr>),
-    /// A web probe, which the proxy takes wherever it is sent; these addresses will do.
-    Anywhere(Vec<IpAddr>),
-}
-
-/// Only gardens interfere with probes; none of these names has other records than addresses.
-fn probe(class: Option<&Class>, host: &HostName, family: Option<Family>) -> Option<Probe> {
-    let class = class?;
-    match class.action() {
-        Action::Garden => {}
-        Action::Drop | Action::Observe | Action::Open => return None,
-    }
-    let addresses = special::probe(host)?;
-    let fits = |address: &IpAddr| family.is_some_and(|family| family.holds(address));
-    let addresses = addresses.into_iter().filter(fits).collect();
-    match class.ncsi() {
-        Ncsi::Pass | Ncsi::Deny => None,
-        Ncsi::Answer if host.as_str() == special::DNS_PROBE => Some(Probe::Here(addresses)),
-        // Answered, the DNS probe would say that the portal need not be visited.
-        Ncsi::Redirect if host.as_str() == special::DNS_PROBE => None,
-        Ncsi::Answer | Ncsi::Redirect => Some(Probe::Anywhere(addresses)),
-    }
 }
 
 /// What is said about a name that passes and was resolved.

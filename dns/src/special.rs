@@ -12,7 +12,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use policy::HostName;
+use policy::{HostName, Probe};
 
 /// What is said about a special name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,28 +54,22 @@ pub(crate) fn special(host: &HostName) -> Option<Special> {
     }
 }
 
-/// The addresses of a connectivity probe of Windows, for a class that answers or redirects probes.
+/// The addresses of a connectivity probe that the gateway answers itself or leads to the portal.
 ///
-/// The DNS probe expects fixed addresses (Microsoft, "NCSI frequently asked questions"). The web
-/// probes may be sent anywhere, because the proxy takes them whatever their destination; they get
-/// documentation addresses, which lead nowhere without it.
-pub(crate) fn probe(host: &HostName) -> Option<Vec<IpAddr>> {
-    match host.as_str() {
-        DNS_PROBE => Some(vec![
-            IpAddr::V4(Ipv4Addr::new(131, 107, 255, 255)),
-            IpAddr::V6(Ipv6Addr::new(0xfd3e, 0x4f5a, 0x5b81, 0, 0, 0, 0, 1)),
-        ]),
-        "www.msftconnecttest.com" | "www.msftncsi.com" => Some(vec![PROBE_V4, PROBE_V6]),
-        "ipv6.msftconnecttest.com" => Some(vec![PROBE_V6]),
-        _ => None,
+/// A web probe may be sent anywhere, because the proxy takes it whatever its destination; it gets
+/// documentation addresses, which lead nowhere without the proxy.
+pub(crate) fn probe(host: &HostName) -> Option<[IpAddr; 2]> {
+    match Probe::of(host)? {
+        Probe::Dns { addresses } => Some(addresses),
+        Probe::Web { .. } => Some(WEB_PROBE),
+        Probe::Former => None,
     }
 }
 
-/// The name whose addresses Windows compares with those it knows.
-pub(crate) const DNS_PROBE: &str = "dns.msftncsi.com";
-
-const PROBE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 80));
-const PROBE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80));
+const WEB_PROBE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, 80)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x80)),
+];
 
 #[cfg(test)]
 mod tests {

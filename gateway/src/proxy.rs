@@ -7,7 +7,7 @@ mod alert;
 mod dial;
 mod farewell;
 pub(crate) mod hello;
-mod http;
+pub(crate) mod http;
 mod judge;
 mod listener;
 mod metrics;

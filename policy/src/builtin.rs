@@ -14,7 +14,7 @@ use toml::{Spanned, de::DeTable};
 use crate::{
     diagnostic::Findings,
     document::{Fields, read_hostset},
-    host::{HostName, HostPattern},
+    host::HostPattern,
     lines::LineIndex,
     nearest::suggest,
     rule::{Place, Scheme},
@@ -108,16 +108,6 @@ pub(crate) fn resolve(name: &str) -> Result<Cow<'static, BuiltinSet>, InvalidBui
         return Err(InvalidBuiltin::NeedsNetwork { name: set.name.clone() });
     }
     Ok(set)
-}
-
-/// Whether `host` is a connectivity probe of Windows.
-pub(crate) fn is_probe(host: &HostName) -> bool {
-    PROBES.contains(&host.as_str())
-}
-
-/// The connectivity probes of Windows.
-pub(crate) fn probes() -> impl Iterator<Item = HostName> {
-    PROBES.iter().filter_map(|probe| HostName::parse(probe).ok())
 }
 
 impl BuiltinSet {
@@ -292,16 +282,6 @@ const TEXTS: [(&str, &str); 14] = [
     ("apple-pki", include_str!("builtin/apple-pki.toml")),
     ("android-captive", include_str!("builtin/android-captive.toml")),
     ("ts43-entitlement", include_str!("builtin/ts43-entitlement.toml")),
-];
-
-/// Names Windows asks to learn whether it is online (Microsoft, "NCSI frequently asked questions").
-const PROBES: [&str; 6] = [
-    "www.msftconnecttest.com",
-    "ipv6.msftconnecttest.com",
-    "msftconnecttest.com",
-    "www.msftncsi.com",
-    "msftncsi.com",
-    "dns.msftncsi.com",
 ];
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::{
     class::{Action, Class, Ncsi, Subscriber},
     host::HostName,
     policy::Policy,
+    probe::Probe,
     reason::Reason,
     rule::{Rule, Scheme},
 };
@@ -102,9 +103,12 @@ pub fn decide<'p>(
     match class.action {
         Action::Open => decided(Verdict::Allow, (Reason::Open, None)),
         Action::Drop => decided(Verdict::Deny, (Reason::Barred, None)),
-        Action::Garden => match weigh(policy, class, request, now) {
-            grounds @ (Reason::Listed, _) => decided(Verdict::Allow, grounds),
-            grounds => decided(Verdict::Deny, grounds),
+        Action::Garden => match weigh_probe(class, request) {
+            Some(verdict) => decided(verdict, (Reason::Ncsi, None)),
+            None => match weigh(policy, class, request, now) {
+                grounds @ (Reason::Listed, _) => decided(Verdict::Allow, grounds),
+                grounds => decided(Verdict::Deny, grounds),
+            },
         },
         Action::Observe => match weigh(policy, class, request, now) {
             grounds @ (Reason::Listed, _) => decided(Verdict::Allow, grounds),
@@ -137,6 +141,26 @@ pub fn decide_nameless<'p>(
     Decision { verdict, reason, class: Some(class), rule: None }
 }
 
+/// What becomes of a connectivity probe that the class does not treat like any other name.
+///
+/// Allowed ones are answered by the gateway itself, and go to no origin. A redirect leads every
+/// request to the portal, and leaves the DNS probe alone: answered, it would say that the portal
+/// need not be visited.
+fn weigh_probe(class: &Class, request: Request<'_>) -> Option<Verdict> {
+    let probe = Probe::of(request.host())?;
+    match (class.ncsi, request, probe) {
+        (Ncsi::Pass, _, _) => None,
+        (Ncsi::Deny, _, _) => Some(Verdict::Deny),
+        (Ncsi::Answer, Request::Dns { .. }, Probe::Dns { .. } | Probe::Web { .. }) => {
+            Some(Verdict::Allow)
+        }
+        (Ncsi::Answer, Request::Http { .. }, Probe::Web { .. }) => Some(Verdict::Allow),
+        (Ncsi::Redirect, Request::Dns { .. }, Probe::Web { .. }) => Some(Verdict::Allow),
+        (Ncsi::Redirect, Request::Http { .. }, Probe::Web { .. }) => Some(Verdict::Deny),
+        (Ncsi::Answer | Ncsi::Redirect, _, _) => None,
+    }
+}
+
 /// What the garden of `class` says: [`Reason::Listed`] with the rule, or why not with the nearest.
 fn weigh<'p>(
     policy: &'p Policy,
@@ -146,9 +170,6 @@ fn weigh<'p>(
 ) -> (Reason, Option<&'p Rule>) {
     if matches!(request, Request::Quic { .. }) {
         return (Reason::Quic, None);
-    }
-    if class.ncsi == Ncsi::Deny && policy.is_probe(request.host()) {
-        return (Reason::Ncsi, None);
     }
     let mut expired = None;
     let decided = class.table.visit(request.host(), |indices| {

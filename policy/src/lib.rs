@@ -45,14 +45,17 @@ mod class;
 mod code;
 mod compile;
 mod decide;
+mod delta;
 mod diagnostic;
 mod document;
+mod drift;
 mod explain;
 mod host;
 pub mod limits;
 mod lines;
 mod nearest;
 mod policy;
+mod probe;
 mod reason;
 mod record;
 mod rule;
@@ -64,7 +67,12 @@ pub use class::{Action, Class, ClassMatch, Limits, Ncsi, Subscriber};
 pub use code::Code;
 pub use compile::{Compiled, Source, compile};
 pub use decide::{Decision, Request, Subject, Verdict, decide, decide_nameless};
+pub use delta::{
+    Access, Change, Channel, ClassDelta, Condition, Cover, Delta, Group, Move, Ports, Presence,
+    ReachChange, Region, Term, Words, delta,
+};
 pub use diagnostic::{Diagnostic, Severity};
+pub use drift::{Drift, DriftRow, InvalidDrift, drift, drift_sets};
 pub use explain::{ClassChoice, Explanation, NearMiss, Nearness, Weighed, explain};
 pub use host::{
     HostName, HostPattern, HostTable, InvalidHostName, InvalidHostPattern, PatternKind,
@@ -73,6 +81,7 @@ pub use lines::LineIndex;
 pub use policy::{
     DnsDenial, DnsTerms, Environment, HttpDenial, HttpTerms, LabTerms, Policy, Sha256, Snapshot,
 };
+pub use probe::Probe;
 pub use reason::Reason;
 pub use record::Record;
 pub use rule::{Place, Rule, Scheme};

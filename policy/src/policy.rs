@@ -178,11 +178,6 @@ impl Policy {
     pub fn sha256(&self) -> Sha256 {
         self.sha256
     }
-
-    /// Whether `host` is one that Windows asks to find out whether it is online.
-    pub(crate) fn is_probe(&self, host: &HostName) -> bool {
-        crate::builtin::is_probe(host)
-    }
 }
 
 impl Snapshot {

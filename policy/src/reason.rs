@@ -22,7 +22,7 @@ pub enum Reason {
     Barred,
     /// No class holds this subscriber, and the policy names no default class.
     UnknownSubscriber,
-    /// The name is a connectivity probe and the class denies probes (`ncsi = "deny"`).
+    /// The name is a connectivity probe, and the class's `ncsi` mode says what becomes of it.
     Ncsi,
     /// The request is QUIC and QUIC is refused.
     Quic,

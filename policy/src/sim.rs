@@ -81,6 +81,9 @@ pub trait Identity: Copy + Ord + fmt::Debug {
 
     /// Number of digits.
     fn length(self) -> usize;
+
+    /// Its place among all identities of the kind, short ones first: neighbours differ by one.
+    fn ordinal(self) -> u128;
 }
 
 /// Digits as a number together with how many there are, so that leading zeros count.
@@ -110,10 +113,25 @@ impl Digits {
         }
     }
 
+    fn ordinal(self) -> u128 {
+        self.value + shorter(self.length)
+    }
+
     /// All but the last four digits hidden.
     fn redacted(self, kind: &str, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{kind}(…{:04})", self.value % 10_000)
     }
+}
+
+/// How many texts of digits are shorter than `length`.
+fn shorter(length: u8) -> u128 {
+    (0..length).fold(0_u128, |below, _| below.saturating_mul(10).saturating_add(1))
+}
+
+/// The last four digits of the identity at this place, as reports show it.
+pub(crate) fn hint(ordinal: u128) -> String {
+    let length = (0..=20).rfind(|length| shorter(*length) <= ordinal).unwrap_or_default();
+    format!("…{:04}", (ordinal - shorter(length)) % 10_000)
 }
 
 macro_rules! identity {
@@ -126,6 +144,10 @@ macro_rules! identity {
 
             fn length(self) -> usize {
                 usize::from(self.0.length)
+            }
+
+            fn ordinal(self) -> u128 {
+                self.0.ordinal()
             }
         }
 
@@ -229,6 +251,15 @@ mod tests {
         ] {
             assert_eq!(range.contains(Iccid::parse(text).unwrap()), inside, "{text}");
         }
+    }
+
+    #[test]
+    fn places_follow_length_and_value() {
+        let place = |text| Iccid::parse(text).unwrap().ordinal();
+        assert_eq!(place("000000000000000001") - place("000000000000000000"), 1);
+        assert_eq!(place("0000000000000000000") - place("999999999999999999"), 1);
+        assert_eq!(hint(place("8988247000100003319")), "…3319");
+        assert_eq!(hint(place("99999999999999999999")), "…9999");
     }
 
     #[test]

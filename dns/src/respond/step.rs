@@ -1,7 +1,7 @@
 //! One judgement of a question: the policy in force, the plan it leads to, and what has been found
 //! so far, to an answer or to what must be asked first.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use policy::{HostName, Policy, Reason, Record, Request, Rule, Snapshot, Subject, Verdict, decide};
 
@@ -57,31 +57,19 @@ impl Responder {
         let case = Case { responder: self, query, snapshot: &snapshot, record, result };
         match plan::plan(policy, &decision, &host, question.record_type) {
             Plan::Special(answer) => say(answer),
-            Plan::Probe(answer) => {
-                case.record_as(Verdict::Allow, Reason::Ncsi);
-                say(answer)
-            }
             Plan::Answer(answer) => {
                 case.record();
                 say(answer)
             }
-            Plan::Resolve { family, rule, otherwise } => {
-                case.resolve(&host, family, rule, otherwise)
-            }
+            Plan::Resolve { family, rule } => case.resolve(&host, family, rule),
             Plan::Portal { family } => case.lead_to_portal(&host, family),
         }
     }
 }
 
 impl Case<'_> {
-    /// Says where a name that passes is. If that cannot be found out, it is `otherwise`.
-    fn resolve(
-        &self,
-        host: &HostName,
-        family: Family,
-        rule: Option<&Rule>,
-        otherwise: Vec<IpAddr>,
-    ) -> Step {
+    /// Says where a name that passes is.
+    fn resolve(&self, host: &HostName, family: Family, rule: Option<&Rule>) -> Step {
         let policy = self.snapshot.policy();
         let search = self.search(host.clone(), family);
         let found = match self.look(&search) {
@@ -89,12 +77,7 @@ impl Case<'_> {
             Some(Ok(found)) => found,
             Some(Err(error)) => {
                 self.record();
-                let ttl = policy.dns().denied_ttl;
-                return if otherwise.is_empty() {
-                    Step::Say(plan::failed(notice(&error)), Origin::Upstream)
-                } else {
-                    Step::Say(plan::at(otherwise, ttl, ttl), Origin::Local)
-                };
+                return Step::Say(plan::failed(notice(&error)), Origin::Upstream);
             }
         };
         let screened = weigh(&found, policy, rule);

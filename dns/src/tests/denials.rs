@@ -168,7 +168,7 @@ async fn leads_probes_to_where_they_are_answered() {
         ("deny", true, web, RecordType::A, "NXDomain / . 5 SOA 5 EDE 15", "deny ncsi"),
         ("answer", false, web, RecordType::A, "NoError {} 5 192.0.2.80", "allow ncsi"),
         ("answer", false, web, RecordType::AAAA, "NoError {} 5 2001:db8::80", "allow ncsi"),
-        ("answer", true, web, RecordType::A, "NoError {} 5 192.0.2.80", "allow listed"),
+        ("answer", true, web, RecordType::A, "NoError {} 5 192.0.2.80", "allow ncsi"),
         ("answer", false, web, RecordType::HTTPS, "NoError / . 5 SOA 5", "allow ncsi"),
         ("answer", false, dns, RecordType::A, "NoError {} 5 131.107.255.255", "allow ncsi"),
         ("answer", false, dns, RecordType::AAAA, "NoError {} 5 fd3e:4f5a:5b81::1", "allow ncsi"),

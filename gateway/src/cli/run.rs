@@ -24,6 +24,10 @@ use crate::{
 /// Run the gateway.
 #[derive(Debug, Args)]
 #[command(after_help = "\
+For example:
+  postern run --config gateway.toml
+  postern run --config gateway.toml --log info,gateway::proxy=debug
+
 Prints one line with every bound address, then READY; the log goes to standard error.
 SIGHUP reloads the policy. SIGTERM drains, removes the steering and ends.
 

@@ -34,7 +34,7 @@ pub(crate) fn start(
     Ok(())
 }
 
-/// hickory logs each answer with the subscriber's address and the name asked for; pingora logs
-/// each session that a subscriber broke off.
-const QUIET: &str = "hickory_server=warn,hickory_net=warn,hickory_resolver=warn,hickory_proto=warn,\
+/// hickory logs each answer with the subscriber's address, and trouble with the name asked for;
+/// pingora logs each session that a subscriber broke off.
+const QUIET: &str = "hickory_server=off,hickory_net=off,hickory_resolver=off,hickory_proto=off,\
                      pingora=off,pingora_core=off,pingora_proxy=off,rustls=warn";

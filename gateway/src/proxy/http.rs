@@ -6,27 +6,26 @@
 
 mod answer;
 mod forward;
-mod head;
+pub(crate) mod head;
 mod probe;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
 
-use policy::{Class, Reason, Snapshot, Subject, Verdict};
+use policy::{Ncsi, Reason, Snapshot, Subject};
 use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use self::{
     answer::Answer,
     forward::{Errand, Forwarder},
     head::{Head, HeadFault, HeadProgress, HeadReader, Method},
-    probe::{Probe, probe},
     wire::Wire,
 };
 use super::{
     Parts,
     dial::{DialError, Dialled},
     farewell::farewell,
-    judge,
+    judge::{self, Passed},
     outcome::{OurEnd, Outcome, PolicyEnd, SubscriberEnd},
     sessions::Session,
 };
@@ -201,11 +200,17 @@ impl HttpService {
         let snapshot = judge::in_force(parts, session).map_err(|reason| {
             Refusal::new(Answer::unavailable(), Outcome::Policy(PolicyEnd::Denied(reason)))
         })?;
-        if let Some(refusal) = self.probed(head, session, &snapshot) {
-            return Err(refusal);
+        let Passed { rule, reason } = judge::judged(parts, session, &snapshot, host)
+            .map_err(|reason| {
+                if reason == Reason::Ncsi {
+                    self.denied_probe(session, &snapshot)
+                } else {
+                    self.denied(Some(head), reason)
+                }
+            })?;
+        if reason == Reason::Ncsi {
+            return Err(Self::probed(head));
         }
-        let rule = judge::judged(parts, session, &snapshot, host)
-            .map_err(|reason| self.denied(Some(head), reason))?;
         let port = session.port();
         match parts.dialer.dial(&parts.resolver, &snapshot, host, rule, port).await {
             Ok(dialled) => {
@@ -231,34 +236,22 @@ impl HttpService {
         }
     }
 
-    /// Answers a connectivity probe, where the class has it so.
-    fn probed(&self, head: &Head, session: &Session, snapshot: &Snapshot) -> Option<Refusal> {
+    /// The answer to a connectivity probe that the gateway gives itself. What else is asked of the
+    /// probe's host is not there.
+    fn probed(head: &Head) -> Refusal {
+        let answer = probe::content(head).map_or_else(Answer::not_found, Answer::probe);
+        Refusal::new(answer, Outcome::Us(OurEnd::Answered))
+    }
+
+    /// What is said to a connectivity probe that does not pass: the way to the portal, where the
+    /// class redirects probes; else nothing, since any answer would be taken for a portal.
+    fn denied_probe(&self, session: &Session, snapshot: &Snapshot) -> Refusal {
         let subscriber = self.parts.judge.subscriber(session.subscriber());
-        let class: &Class = snapshot.policy().class_of(Subject::Subscriber(&subscriber))?;
-        let probe = probe(class, head)?;
-        let (verdict, answer, outcome) = match probe {
-            Probe::Answer(content) => {
-                (Verdict::Allow, Answer::probe(content), Outcome::Us(OurEnd::Answered))
-            }
-            Probe::Redirect => {
-                let portal = snapshot.policy().http().portal.as_deref()?;
-                let outcome = Outcome::Policy(PolicyEnd::Denied(Reason::Ncsi));
-                (Verdict::Deny, Answer::redirect(portal), outcome)
-            }
-        };
-        let subscriber = &subscriber;
-        self.parts.judge.record(&policy::Record {
-            subscriber,
-            protocol: session.protocol().label(),
-            host: Some(&head.host),
-            destination: session.destination(),
-            class: class.name(),
-            verdict,
-            reason: Reason::Ncsi,
-            rule: None,
-            snapshot: Some(snapshot),
-        });
-        Some(Refusal::new(answer, outcome))
+        let class = snapshot.policy().class_of(Subject::Subscriber(&subscriber));
+        let redirects = class.is_some_and(|class| class.ncsi() == Ncsi::Redirect);
+        let portal = snapshot.policy().http().portal.as_deref().filter(|_| redirects);
+        let outcome = Outcome::Policy(PolicyEnd::Denied(Reason::Ncsi));
+        Refusal { answer: portal.map(Answer::redirect), outcome }
     }
 
     /// A denial in the words of the policy.

@@ -12,6 +12,15 @@ use policy::{HostName, Reason, Record, Rule, Snapshot, Subject, decide};
 
 use super::{Parts, Protocol, sessions::Session};
 
+/// A request that may go on.
+#[derive(Clone, Copy)]
+pub(super) struct Passed<'s> {
+    /// The host entry that lists it.
+    pub(super) rule: Option<&'s Rule>,
+    /// Why it passes.
+    pub(super) reason: Reason,
+}
+
 /// Judges `host` for the session under `snapshot`, and records the verdict. A request that passes
 /// is bound to the session.
 ///
@@ -23,8 +32,8 @@ pub(super) fn judged<'s>(
     session: &Session,
     snapshot: &'s Snapshot,
     host: &HostName,
-) -> Result<Option<&'s Rule>, Reason> {
-    let rule = weighed(parts, session, snapshot, host)?;
+) -> Result<Passed<'s>, Reason> {
+    let passed = weighed(parts, session, snapshot, host)?;
     session.name(host, snapshot.generation());
     // A policy published since then did not see this session among the live ones.
     if let Some(newer) = parts.judge.snapshot()
@@ -32,7 +41,7 @@ pub(super) fn judged<'s>(
     {
         weighed(parts, session, &newer, host)?;
     }
-    Ok(rule)
+    Ok(passed)
 }
 
 fn weighed<'s>(
@@ -40,7 +49,7 @@ fn weighed<'s>(
     session: &Session,
     snapshot: &'s Snapshot,
     host: &HostName,
-) -> Result<Option<&'s Rule>, Reason> {
+) -> Result<Passed<'s>, Reason> {
     let subscriber = parts.judge.subscriber(session.subscriber());
     let request = session.protocol().request(host, session.port());
     let subject = Subject::Subscriber(&subscriber);
@@ -55,7 +64,13 @@ fn weighed<'s>(
         generation = snapshot.generation(),
         "judged"
     );
-    if decision.passes() { Ok(decision.rule()) } else { Err(decision.reason()) }
+    let reason = decision.reason();
+    if !decision.passes() {
+        return Err(reason);
+    }
+    // Under observation the rule is the nearest that did not list the host: its networks are not
+    // this host's.
+    Ok(Passed { rule: decision.rule().filter(|_| reason == Reason::Listed), reason })
 }
 
 /// The policy in force.

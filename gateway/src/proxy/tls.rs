@@ -85,7 +85,7 @@ where
         Err(reason) => return Err(deny(&mut stream, reason).await),
     };
     let rule = match judge::judged(parts, session, &snapshot, host) {
-        Ok(rule) => rule,
+        Ok(passed) => passed.rule,
         Err(reason) => return Err(deny(&mut stream, reason).await),
     };
     let (watch, first) = match RetryWatch::begin(&hello, reader) {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::{Terms, need_portal, sets::Sets, value};
 use crate::{
-    builtin,
+    probe::Probe,
     class::{Action, Class, ClassMatch, Ncsi},
     code::Code,
     diagnostic::{Fault, Findings},
@@ -162,7 +162,7 @@ fn report_ncsi(written: &document::Class<'_>, class: &Class, findings: &mut Find
     let Some(ncsi) = written.ncsi.as_ref().filter(|mode| *mode.get_ref() == Ncsi::Deny) else {
         return;
     };
-    let listed: Vec<String> = builtin::probes()
+    let listed: Vec<String> = Probe::names()
         .filter(|probe| class.table.visit(probe, |_| std::ops::ControlFlow::Break(())).is_some())
         .map(|probe| format!("`{probe}`"))
         .collect();

@@ -75,6 +75,11 @@ impl Answer {
         Self::text("400 Bad Request", String::new())
     }
 
+    /// 404: a path of a probe's host that no probe asks for.
+    pub(super) fn not_found() -> Self {
+        Self::text("404 Not Found", String::new())
+    }
+
     /// 405: CONNECT and upgrades.
     pub(super) fn method_not_allowed() -> Self {
         Self { allow: true, ..Self::text("405 Method Not Allowed", String::new()) }

@@ -7,14 +7,14 @@ use policy::{HostName, InvalidHostName, Reason};
 
 /// Collects the octets of one head.
 #[derive(Debug, Default)]
-pub(super) struct HeadReader {
+pub(crate) struct HeadReader {
     octets: Vec<u8>,
     scanned: usize,
 }
 
 /// How far a head has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum HeadProgress {
+pub(crate) enum HeadProgress {
     /// Everything so far is right; more octets are needed.
     Incomplete,
     /// The head is whole.
@@ -25,22 +25,22 @@ pub(super) enum HeadProgress {
 
 /// The facts of a head.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Head {
+pub(crate) struct Head {
     /// The host asked for.
-    pub(super) host: HostName,
+    pub(crate) host: HostName,
     /// The path and query.
-    pub(super) path: String,
+    pub(crate) path: String,
     /// The method, as far as an answer of ours depends on it.
-    pub(super) method: Method,
+    pub(crate) method: Method,
     /// What follows the head.
-    pub(super) body: Body,
+    pub(crate) body: Body,
     /// Octets of the head, with the empty line.
-    pub(super) length: usize,
+    pub(crate) length: usize,
 }
 
 /// Methods that an answer of ours depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+pub(crate) enum Method {
     /// GET.
     Get,
     /// HEAD: the answer has no content.
@@ -51,7 +51,7 @@ pub(super) enum Method {
 
 /// How long the body is (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(crate) enum Body {
     /// So many octets; none for most requests.
     Length(u64),
     /// Until the last chunk.
@@ -60,7 +60,7 @@ pub(super) enum Body {
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum HeadFault {
+pub(crate) enum HeadFault {
     /// It breaks the syntax or the framing rules.
     Malformed,
     /// It is longer, or has more fields, than the limits allow.
@@ -76,7 +76,7 @@ pub(super) enum HeadFault {
 impl HeadReader {
     /// Takes what arrived on a connection to `port`. The result depends on the octets so far,
     /// never on how they were cut.
-    pub(super) fn push(&mut self, octets: &[u8], port: u16) -> HeadProgress {
+    pub(crate) fn push(&mut self, octets: &[u8], port: u16) -> HeadProgress {
         self.octets.extend_from_slice(octets);
         while let Some(&octet) = self.octets.get(self.scanned) {
             let before = self.octets.get(..self.scanned).unwrap_or_default();
@@ -99,12 +99,12 @@ impl HeadReader {
     }
 
     /// Whether nothing has arrived yet.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.octets.is_empty()
     }
 
     /// Everything that arrived, unchanged.
-    pub(super) fn into_octets(self) -> Vec<u8> {
+    pub(crate) fn into_octets(self) -> Vec<u8> {
         self.octets
     }
 }
@@ -215,7 +215,7 @@ fn body(fields: &Fields<'_>, minor: u8) -> Result<Body, HeadFault> {
 }
 
 /// Reads a host with an optional port, which must be the one connected to.
-pub(super) fn authority(value: &[u8], port: u16) -> Result<HostName, HeadFault> {
+pub(crate) fn authority(value: &[u8], port: u16) -> Result<HostName, HeadFault> {
     let bad = HeadFault::Host(Reason::BadHost);
     if value.is_empty() {
         return Err(HeadFault::Host(Reason::NoHost));
@@ -280,9 +280,9 @@ fn is_token_octet(octet: u8) -> bool {
 }
 
 /// Octets of one head.
-pub(super) const MAX_HEAD_OCTETS: usize = 64 * 1024;
+pub(crate) const MAX_HEAD_OCTETS: usize = 64 * 1024;
 /// Fields of one head.
-pub(super) const MAX_FIELDS: usize = 100;
+pub(crate) const MAX_FIELDS: usize = 100;
 
 #[cfg(test)]
 mod tests;

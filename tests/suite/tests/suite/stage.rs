@@ -1,6 +1,8 @@
 //! The stage of the stories: worlds in namespaces of this process's own, and what they all expect of them.
 
 use std::{
+    collections::BTreeMap,
+    fs,
     net::{IpAddr, SocketAddr},
     process::Command,
     thread,
@@ -74,11 +76,26 @@ pub(crate) fn metric(world: &World, name: &str, labels: &[(&str, &str)]) -> f64 
     world.gateway().metrics().unwrap().sum(name, labels).unwrap_or(0.0)
 }
 
-/// What a program says in the gateway's namespace.
-pub(crate) fn in_gateway(world: &World, line: &'static str) -> String {
+/// Everything a gateway sets in the kernel of its namespace, by what tells it.
+pub(crate) fn kernel(world: &World) -> BTreeMap<&'static str, String> {
+    let tables = [
+        "nft -s list ruleset",
+        "ip -4 rule show",
+        "ip -6 rule show",
+        "ip -4 route show table all",
+        "ip -6 route show table all",
+    ];
+    let settings = ["/proc/sys/net/ipv4/icmp_ratemask", "/proc/sys/net/ipv6/icmp/ratemask"];
     world.gateway().namespace().call(move || {
-        let mut words = line.split(' ');
-        succeed(Command::new(words.next().unwrap()).args(words))
+        let tell = |line: &str| {
+            let mut words = line.split(' ');
+            let said = succeed(Command::new(words.next().unwrap()).args(words));
+            // The kernel adds routes of its own whenever it likes.
+            said.lines().filter(|line| !line.contains("proto kernel")).collect::<Vec<_>>().join("\n")
+        };
+        let tables = tables.map(|line| (line, tell(line)));
+        let settings = settings.map(|file| (file, fs::read_to_string(file).unwrap()));
+        tables.into_iter().chain(settings).collect()
     })
 }
 

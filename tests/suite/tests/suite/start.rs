@@ -3,8 +3,6 @@
 use std::{
     fs,
     net::TcpListener,
-    os::unix::fs::PermissionsExt,
-    path::Path,
     process::{Command, Stdio},
 };
 
@@ -12,7 +10,7 @@ use lab::World;
 
 use crate::{
     repository::{files, top},
-    stage::{assert_garden, assert_refused, at, in_gateway, options, BING, Family},
+    stage::{BING, Family, assert_garden, assert_refused, at, kernel, options},
     tool::{finish, postern},
 };
 
@@ -38,7 +36,7 @@ fn wrong_policy_ends_the_start_with_every_finding() {
             assert!(said.contains(&format!("[{code}]")), "{}: {code} in\n{said}", file.display());
             assert!(said.contains(&line), "{}: {line} in\n{said}", file.display());
         }
-        assert_eq!(said.matches("\n  --> ").count().max(1), errors.len().max(1), "{said}");
+        assert_eq!(said.matches("--> ").count(), errors.len(), "{}:\n{said}", file.display());
     }
 }
 
@@ -63,13 +61,19 @@ fn file_that_cannot_be_read_is_named() {
 fn wrong_settings_end_the_start_with_every_finding() {
     let world = dark();
     let settings = world.settings_text().unwrap();
+    let unknown = settings.replace("quic = \"reject\"", "quik = \"reject\"");
+    world.write_settings(&unknown).unwrap();
+    let said = fails(&world, &mut run(&world));
+    assert!(said.contains("unknown field `quik`"), "{said}");
+
     let wrong = settings
-        .replace("mode = \"tproxy\"", "mode = \"magic\"")
-        .replace("quic = \"reject\"", "quik = \"reject\"")
-        .replace("udp://198.51.100.53", "udp://nowhere");
+        .replace("quic = \"reject\"", "quic = \"perhaps\"")
+        .replace("interfaces = [\"ue1\"", "interfaces = [\"ue 1\"")
+        .replace("udp://198.51.100.53", "udp://nowhere")
+        .replace("127.0.0.1:9180", "192.0.2.1:9180");
     world.write_settings(&wrong).unwrap();
     let said = fails(&world, &mut run(&world));
-    for word in ["magic", "quik", "udp://nowhere"] {
+    for word in ["perhaps", "ue 1", "udp://nowhere", "192.0.2.1:9180"] {
         assert!(said.contains(word), "{word} in\n{said}");
     }
 }
@@ -90,7 +94,7 @@ fn taken_port_is_named() {
         let taken = world.gateway().namespace().call(move || TcpListener::bind(address).unwrap());
         let said = one_line(&fails(&world, &mut run(&world)));
         assert!(said.contains(address), "{address}: {said}");
-        assert!(said.contains("in use"), "{address}: {said}");
+        assert!(said.contains("another process has the port"), "{address}: {said}");
         drop(taken);
     }
     world.gateway().start().unwrap();
@@ -116,15 +120,6 @@ fn missing_right_is_named_with_its_cure() {
     weak.arg(world.directory().join("gateway.toml"));
     let said = one_line(&fails(&world, &mut weak));
     assert!(said.contains("CAP_NET_ADMIN"), "{said}");
-}
-
-#[test]
-fn token_that_others_can_read_is_refused() {
-    let world = dark();
-    let token = world.directory().join("admin.token");
-    fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
-    let said = one_line(&fails(&world, &mut run(&world)));
-    assert!(said.contains("admin.token"), "{said}");
 }
 
 #[test]
@@ -191,16 +186,12 @@ fn fails(world: &World, command: &mut Command) -> String {
 }
 
 fn end(world: &World, command: &mut Command) -> (i32, String) {
-    let mut own = Command::new(command.get_program());
-    own.args(command.get_args()).stdin(Stdio::null());
+    // A gateway that starts all the same is a failure, not a test that never ends.
+    let mut own = Command::new("timeout");
+    own.args(["--kill-after=1", "20"]).arg(command.get_program()).args(command.get_args());
+    own.stdin(Stdio::null());
     own.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
     world.gateway().namespace().call(move || finish(&mut own))
-}
-
-fn kernel(world: &World) -> Vec<String> {
-    ["nft list ruleset", "ip -4 rule", "ip -6 rule", "ip -4 route show table all", "ip -6 route show table all"]
-        .map(|line| in_gateway(world, line))
-        .to_vec()
 }
 
 /// The one line that is not the log.
@@ -208,6 +199,5 @@ fn kernel(world: &World) -> Vec<String> {
 fn one_line(said: &str) -> String {
     let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("error")).collect();
     let [line] = lines[..] else { panic!("expected one line, saw:\n{said}") };
-    assert!(!Path::new(line).is_absolute());
     line.to_owned()
 }

@@ -1,8 +1,6 @@
 //! The end: in order it leaves nothing behind, and a crash leaves the garden shut.
 
 use std::{
-    collections::BTreeMap,
-    fs,
     net::SocketAddr,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
@@ -12,7 +10,7 @@ use lab::{Fetch, Outcome, Question, Seen, World};
 
 use crate::stage::{
     BING, Family, LOGIN, PORTAL, address, assert_garden, assert_reached, assert_refused,
-    assert_sealed, at, eventually, in_gateway, options, world,
+    assert_sealed, at, eventually, kernel, options, world,
 };
 
 #[test]
@@ -144,25 +142,6 @@ fn attempts(world: &World, sim: u8) -> Vec<(&'static str, Seen)> {
         }
     }
     seen
-}
-
-/// Everything a gateway sets in the kernel of its namespace.
-fn kernel(world: &World) -> BTreeMap<&'static str, String> {
-    let mut state = BTreeMap::new();
-    for line in [
-        "nft list tables",
-        "ip -4 rule show",
-        "ip -6 rule show",
-        "ip -4 route show table all",
-        "ip -6 route show table all",
-    ] {
-        state.insert(line, in_gateway(world, line));
-    }
-    for file in ["/proc/sys/net/ipv4/icmp_ratemask", "/proc/sys/net/ipv6/icmp/ratemask"] {
-        let setting = world.gateway().namespace().call(move || fs::read_to_string(file));
-        state.insert(file, setting.unwrap());
-    }
-    state
 }
 
 /// Attempts of each kind before and after the kill.

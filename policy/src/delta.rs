@@ -1,0 +1,240 @@
+//! What a new policy opens and closes, by verdict and not by text.
+//!
+//! Complete: every host, channel, port and subscriber is weighed by the one [`decide`] through a
+//! representative of the cell it lies in; nothing is sampled. See the modules for what makes a
+//! cell.
+//!
+//! [`decide`]: crate::decide()
+
+mod cells;
+pub(crate) mod garden;
+mod membership;
+mod ports;
+mod reach;
+mod region;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+pub use membership::{Condition, Group};
+pub use ports::Ports;
+pub use reach::{Access, Change, Channel, ReachChange, Words};
+pub use region::{Cover, Region};
+
+use cells::Cells;
+use reach::{Side, compare};
+
+use crate::{
+    class::{Class, Limits},
+    policy::{DnsDenial, HttpDenial, Policy},
+};
+
+/// Every difference between two policies at one moment.
+#[derive(Clone, Debug)]
+pub struct Delta {
+    classes: Vec<ClassDelta>,
+    moves: Option<Vec<Move>>,
+    terms: Vec<Term>,
+}
+
+/// What a subscriber who stays in the class gains and loses.
+#[derive(Clone, Debug)]
+pub struct ClassDelta {
+    /// The class's name.
+    pub name: Box<str>,
+    /// Which of the policies has it.
+    pub presence: Presence,
+    /// What changes, in order; where only one policy has the class, the other denies everything.
+    pub changes: Vec<ReachChange>,
+}
+
+/// Which policies have a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Presence {
+    /// The old and the new one.
+    Both,
+    /// The new one alone.
+    Added,
+    /// The old one alone.
+    Removed,
+}
+
+/// Subscribers who fall in another class than before, and what that gives and takes.
+#[derive(Clone, Debug)]
+pub struct Move {
+    /// The class before; `None`: none, so that everything was denied.
+    pub from: Option<Box<str>>,
+    /// The class after.
+    pub to: Option<Box<str>>,
+    /// Who they are: those of any of the groups, which do not overlap.
+    pub who: Vec<Group>,
+    /// What changes for them, in order.
+    pub changes: Vec<ReachChange>,
+}
+
+/// A setting that shapes how verdicts are carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// The class it belongs to; `None`: the policy.
+    pub class: Option<Box<str>>,
+    /// The key, as documents write it.
+    pub key: &'static str,
+    /// Its value before.
+    pub old: String,
+    /// Its value after.
+    pub new: String,
+}
+
+/// Compares what `old` and `new` say at `now`.
+#[must_use]
+pub fn delta(old: &Policy, new: &Policy, now: Timestamp) -> Delta {
+    let cells = Cells::of(old, new);
+    let side = |policy, class| Side { policy, class };
+    let names: BTreeSet<&str> =
+        old.classes().iter().chain(new.classes()).map(Class::name).collect();
+    let classes = names.iter().filter_map(|name| {
+        let presence = match (old.class(name), new.class(name)) {
+            (Some(_), Some(_)) => Presence::Both,
+            (None, Some(_)) => Presence::Added,
+            (Some(_), None) => Presence::Removed,
+            (None, None) => return None,
+        };
+        let changes = compare(&cells, side(old, Some(name)), side(new, Some(name)), now);
+        Some(ClassDelta { name: (*name).into(), presence, changes })
+    });
+    let classes = classes.collect();
+    let moves = membership::crossings(old, new).map(|crossings| {
+        let moves = crossings.into_iter().map(|crossing| {
+            let membership::Crossing { from, to, who } = crossing;
+            let (before, after) = (side(old, from.as_deref()), side(new, to.as_deref()));
+            let changes = compare(&cells, before, after, now);
+            Move { from, to, who, changes }
+        });
+        moves.collect()
+    });
+    Delta { classes, moves, terms: terms(old, new) }
+}
+
+impl Delta {
+    /// The classes of both policies, by name; also those in which nothing changes.
+    #[must_use]
+    pub fn classes(&self) -> &[ClassDelta] {
+        &self.classes
+    }
+
+    /// Who falls in another class than before. `None`: the match entries overlap in too many ways
+    /// to be told apart, so any subscriber may.
+    #[must_use]
+    pub fn moves(&self) -> Option<&[Move]> {
+        self.moves.as_deref()
+    }
+
+    /// Settings that differ.
+    #[must_use]
+    pub fn terms(&self) -> &[Term] {
+        &self.terms
+    }
+
+    /// Whether every request of every subscriber has the same fate under both policies. Words may
+    /// differ all the same.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        self.terms.is_empty()
+            && self.moves.as_ref().is_some_and(Vec::is_empty)
+            && self.classes.iter().all(|class| {
+                class.presence == Presence::Both
+                    && class.changes.iter().all(|row| row.change.is_of_words())
+            })
+    }
+}
+
+impl ReachChange {
+    /// Whether a request for `host` by `channel` on `port` is meant; DNS has no port.
+    #[must_use]
+    pub fn covers(&self, host: &crate::HostName, channel: Channel, port: u16) -> bool {
+        self.region.contains(host)
+            && self.access.iter().any(|access| access.contains(channel, port))
+    }
+}
+
+impl Presence {
+    /// The word for it in reports.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Both => "both",
+            Self::Added => "added",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// The settings that differ, of the policy and of classes that both have.
+fn terms(old: &Policy, new: &Policy) -> Vec<Term> {
+    let mut terms = Vec::new();
+    let differing = |class: Option<&str>, before: Settings, after: Settings| {
+        before.into_iter().zip(after).filter(|(old, new)| old != new).map(move |(old, new)| Term {
+            class: class.map(Into::into),
+            key: old.0,
+            old: old.1,
+            new: new.1,
+        })
+    };
+    terms.extend(differing(None, settings(old), settings(new)));
+    for class in old.classes() {
+        if let Some(after) = new.class(class.name()) {
+            let (before, after) = (class_settings(class), class_settings(after));
+            terms.extend(differing(Some(class.name()), before, after));
+        }
+    }
+    terms.sort_by(|one, other| (&one.class, one.key).cmp(&(&other.class, other.key)));
+    terms
+}
+
+type Settings = Vec<(&'static str, String)>;
+
+const ABSENT: &str = "none";
+
+fn settings(policy: &Policy) -> Settings {
+    let default = policy.default_class.and_then(|index| policy.classes.get(index));
+    let (dns, http, lab) = (policy.dns(), policy.http(), policy.lab());
+    let denied = match dns.denied {
+        DnsDenial::Nxdomain => "nxdomain",
+        DnsDenial::Nodata => "nodata",
+        DnsDenial::Refused => "refused",
+        DnsDenial::Sinkhole => "sinkhole",
+    };
+    let refused = match http.denied {
+        HttpDenial::Close => "close",
+        HttpDenial::NetworkAuthenticationRequired => "511",
+        HttpDenial::Redirect => "redirect",
+    };
+    vec![
+        ("default_class", default.map_or(ABSENT, Class::name).to_owned()),
+        ("dns.denied", denied.to_owned()),
+        ("dns.denied_ttl", format!("{} s", dns.denied_ttl)),
+        ("dns.max_ttl", format!("{} s", dns.max_ttl)),
+        ("environment", policy.environment().label().to_owned()),
+        ("http.denied", refused.to_owned()),
+        ("http.portal", http.portal.as_deref().unwrap_or(ABSENT).to_owned()),
+        ("lab.networks", format!("{:?}", lab.networks)),
+        ("lab.ports", format!("{:?}", lab.ports)),
+        ("lab.resolve", format!("{:?}", lab.resolve)),
+    ]
+}
+
+fn class_settings(class: &Class) -> Settings {
+    let Limits { dns_qps, sessions, bytes_per_day } = class.limits();
+    let number = |limit: Option<u64>| limit.map_or(ABSENT.to_owned(), |limit| limit.to_string());
+    vec![
+        ("action", class.action().label().to_owned()),
+        ("limits.bytes_per_day", number(bytes_per_day)),
+        ("limits.dns_qps", number(dns_qps.map(u64::from))),
+        ("limits.sessions", number(sessions.map(u64::from))),
+        ("ncsi", class.ncsi().label().to_owned()),
+    ]
+}
+
+#[cfg(test)]
+mod tests;
