@@ -2,13 +2,15 @@
 //!
 //! A question is read by [`wire`], judged by [`policy::decide`], turned into a plan by `plan` and
 //! `special`, and, if the name is listed, resolved by the operator's own upstreams and screened.
-//! `wire`, `plan`, `special`, `screen` and [`address`] are pure; sockets, clocks and locks are in
+//! `wire`, `plan`, `special`, `screen`, `rates` and [`address`] are pure; sockets, clocks and locks are in
 //! the rest. A denied question never reaches an upstream, and no answer to it is ever stored.
 
 pub mod address;
 mod cache;
+mod encrypted;
 mod metrics;
 mod plan;
+mod rates;
 mod resolver;
 mod respond;
 mod screen;
@@ -20,6 +22,7 @@ mod udp;
 mod upstream;
 pub mod wire;
 
+pub use encrypted::{Encrypted, Identity, InvalidIdentity};
 pub use metrics::Metrics;
 pub use resolver::{ResolveError, Resolver};
 pub use respond::Judge;

@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
 
 use crate::{
     upstream::UpstreamError,
@@ -17,6 +19,8 @@ pub struct Metrics {
     dropped: IntCounterVec,
     cache: IntCounterVec,
     pending: IntGauge,
+    rate_buckets: IntGauge,
+    rate_takeovers: IntCounter,
     connections: IntGauge,
     refused_connections: IntCounterVec,
     upstream_seconds: Histogram,
@@ -36,6 +40,8 @@ pub(crate) enum Origin {
 pub(crate) enum Transport {
     Udp,
     Tcp,
+    Tls,
+    Https,
 }
 
 /// Why a connection was closed at once.
@@ -47,6 +53,8 @@ pub(crate) enum RefusedConnection {
     Source,
     /// The kernel failed to hand one over.
     Accept,
+    /// TLS, or the HTTP/2 within it, did not come about.
+    Handshake,
 }
 
 impl Metrics {
@@ -66,6 +74,8 @@ impl Metrics {
             dropped: counter(DROPPED, DROPPED_HELP, &["reason"])?,
             cache: counter(CACHE, CACHE_HELP, &["result"])?,
             pending: IntGauge::new(PENDING, PENDING_HELP)?,
+            rate_buckets: IntGauge::new(RATE_BUCKETS, RATE_BUCKETS_HELP)?,
+            rate_takeovers: IntCounter::new(RATE_TAKEOVERS, RATE_TAKEOVERS_HELP)?,
             connections: IntGauge::new(CONNECTIONS, CONNECTIONS_HELP)?,
             refused_connections: counter(
                 REFUSED_CONNECTIONS,
@@ -89,9 +99,7 @@ impl Metrics {
         for kind in UpstreamError::LABELS {
             metrics.upstream_failures.with_label_values(&[kind]);
         }
-        for reason in
-            [RefusedConnection::Total, RefusedConnection::Source, RefusedConnection::Accept]
-        {
+        for reason in RefusedConnection::ALL {
             metrics.refused_connections.with_label_values(&[reason.label()]);
         }
         registry.register(Box::new(metrics.query_seconds.clone()))?;
@@ -99,6 +107,8 @@ impl Metrics {
         registry.register(Box::new(metrics.dropped.clone()))?;
         registry.register(Box::new(metrics.cache.clone()))?;
         registry.register(Box::new(metrics.pending.clone()))?;
+        registry.register(Box::new(metrics.rate_buckets.clone()))?;
+        registry.register(Box::new(metrics.rate_takeovers.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.refused_connections.clone()))?;
         registry.register(Box::new(metrics.upstream_seconds.clone()))?;
@@ -127,6 +137,12 @@ impl Metrics {
 
     pub(crate) fn pending(&self) -> &IntGauge {
         &self.pending
+    }
+
+    /// How many rate buckets are in use, and whether one of them was just taken over.
+    pub(crate) fn rated(&self, used: usize, is_taken_over: bool) {
+        self.rate_buckets.set(i64::try_from(used).unwrap_or(i64::MAX));
+        self.rate_takeovers.inc_by(u64::from(is_taken_over));
     }
 
     pub(crate) fn connections(&self) -> &IntGauge {
@@ -161,16 +177,21 @@ impl Transport {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Https => "https",
         }
     }
 }
 
 impl RefusedConnection {
+    const ALL: [Self; 4] = [Self::Total, Self::Source, Self::Accept, Self::Handshake];
+
     fn label(self) -> &'static str {
         match self {
             Self::Total => "total",
             Self::Source => "source",
             Self::Accept => "accept",
+            Self::Handshake => "handshake",
         }
     }
 }
@@ -186,10 +207,16 @@ const CACHE: &str = "postern_dns_cache_total";
 const CACHE_HELP: &str = "Listed names looked for in the answer cache, by result.";
 const PENDING: &str = "postern_dns_pending";
 const PENDING_HELP: &str = "DNS questions that wait for an upstream.";
+const RATE_BUCKETS: &str = "postern_dns_rate_buckets";
+const RATE_BUCKETS_HELP: &str =
+    "Subscribers whose rate of DNS questions is watched; the table has room for 65536.";
+const RATE_TAKEOVERS: &str = "postern_dns_rate_takeovers_total";
+const RATE_TAKEOVERS_HELP: &str =
+    "Subscribers that found the table of rates full and share what another had left.";
 const CONNECTIONS: &str = "postern_dns_connections";
-const CONNECTIONS_HELP: &str = "DNS connections over TCP that are open.";
+const CONNECTIONS_HELP: &str = "DNS connections that are open, encrypted or not.";
 const REFUSED_CONNECTIONS: &str = "postern_dns_refused_connections_total";
-const REFUSED_CONNECTIONS_HELP: &str = "DNS connections over TCP closed at once, by reason.";
+const REFUSED_CONNECTIONS_HELP: &str = "DNS connections closed before the first question, by reason.";
 const UPSTREAM_SECONDS: &str = "postern_dns_upstream_seconds";
 const UPSTREAM_SECONDS_HELP: &str = "Time an upstream resolver took for an answer that was used.";
 const UPSTREAM_FAILURES: &str = "postern_upstream_failures_total";

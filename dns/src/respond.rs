@@ -1,6 +1,6 @@
 //! One question, from its bytes to the bytes of its answer.
 //!
-//! The order never changes: gate, subscriber, decision, plan, answer. A question that had to wait
+//! The order never changes: gate, rate, subscriber, decision, plan, answer. A question that had to wait
 //! for an upstream is judged again before its answer leaves, so that nothing is said under a
 //! policy, or to a SIM in a state, that no longer holds.
 
@@ -8,20 +8,23 @@ mod step;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use jiff::Timestamp;
-use policy::{HostName, Reason, Record, Snapshot, Subscriber};
+use policy::{HostName, Reason, Record, Snapshot, Subject, Subscriber};
 use tokio::time::Instant;
 
 use crate::{
     metrics::{Metrics, Origin, Transport},
     plan,
+    rates::{Asking, PLACES, Rate, Rates},
     resolver::{Found, Resolver},
     screen::Family,
+    server::Limits,
+    sources::source,
     upstream::UpstreamError,
-    wire::{self, Answer, Dropped, Gate, MAX_TCP_ANSWER, Notice, Query},
+    wire::{self, Answer, Dropped, Gate, MAX_TCP_ANSWER, Notice, Query, Rcode},
 };
 
 /// What the resolver needs from the gateway around it.
@@ -44,6 +47,9 @@ pub(crate) struct Responder {
     judge: Arc<dyn Judge>,
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
+    rates: Mutex<Rates>,
+    questions_per_second: u32,
+    began: Instant,
 }
 
 /// Where a question came from.
@@ -103,8 +109,16 @@ impl Responder {
         judge: Arc<dyn Judge>,
         resolver: Arc<Resolver>,
         metrics: Arc<Metrics>,
+        limits: Limits,
     ) -> Self {
-        Self { judge, resolver, metrics }
+        Self {
+            judge,
+            resolver,
+            metrics,
+            rates: Mutex::new(Rates::new(PLACES)),
+            questions_per_second: limits.questions_per_second,
+            began: Instant::now(),
+        }
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -118,17 +132,21 @@ impl Responder {
             self.metrics.dropped(Dropped::Source);
             return Reply::Silence;
         }
-        let query = match wire::read(message) {
+        let (query, rejected) = match wire::read(message) {
             Gate::Drop(reason) => {
                 self.metrics.dropped(reason);
                 return Reply::Silence;
             }
-            Gate::Reject(query, rcode) => {
-                let answer = Answer::empty(rcode);
-                return Reply::Now(self.write(&query, &answer, Origin::Local, asker, started));
-            }
-            Gate::Ask(query) => query,
+            Gate::Reject(query, rcode) => (query, Some(rcode)),
+            Gate::Ask(query) => (query, None),
         };
+        if let Rate::Over { slips } = self.rate(&query, asker, started) {
+            return self.over_rate(&query, slips, asker, started);
+        }
+        if let Some(rcode) = rejected {
+            let answer = Answer::empty(rcode);
+            return Reply::Now(self.write(&query, &answer, Origin::Local, asker, started));
+        }
         match self.step(&query, asker, None) {
             Step::Say(answer, origin) => {
                 Reply::Now(self.write(&query, &answer, origin, asker, started))
@@ -154,6 +172,66 @@ impl Responder {
         self.write(&query, &answer, Origin::Upstream, asker, started)
     }
 
+    /// Answers `message`, however long that takes; `None` says nothing.
+    pub(crate) async fn answer(&self, message: &[u8], asker: Asker) -> Option<Vec<u8>> {
+        match self.take(message, asker) {
+            Reply::Silence => None,
+            Reply::Now(answer) => Some(answer),
+            Reply::Later(waiting) => Some(self.finish(*waiting).await),
+        }
+    }
+
+    /// Counts a question against its subscriber's rate, and records it if it is over.
+    fn rate(&self, query: &Query, asker: Asker, now: Instant) -> Rate {
+        let subscriber = self.judge.subscriber(asker.from.ip());
+        let snapshot = self.judge.snapshot();
+        let class = snapshot
+            .as_ref()
+            .and_then(|snapshot| snapshot.policy().class_of(Subject::Subscriber(&subscriber)));
+        let per_second =
+            class.and_then(|class| class.limits().dns_qps).unwrap_or(self.questions_per_second);
+        let asking = Asking {
+            source: source(asker.from.ip()),
+            is_proven: asker.transport != Transport::Udp,
+        };
+        let now = now.duration_since(self.began);
+        let (rate, is_taken_over, used) = {
+            let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+            let (rate, is_taken_over) = rates.count(asking, per_second, now);
+            (rate, is_taken_over, rates.used())
+        };
+        self.metrics.rated(used, is_taken_over);
+        if rate != Rate::Within {
+            let name = query.question().map(|question| &question.name);
+            let host = name.and_then(|name| HostName::from_wire_labels(name.labels()).ok());
+            let (reason, snapshot) = (Reason::Limit, snapshot.as_deref());
+            let record = Record::denied(&subscriber, PROTOCOL, reason, snapshot, asker.to);
+            self.judge.record(&Record { host: host.as_ref(), ..record });
+        }
+        rate
+    }
+
+    /// What a question over the rate gets. Whoever asks over a connection is there, and is told;
+    /// over UDP the asker may be made up, and gets every second time an answer that is no larger
+    /// than its question and sends it to a connection.
+    fn over_rate(&self, query: &Query, slips: bool, asker: Asker, started: Instant) -> Reply {
+        match asker.transport {
+            Transport::Udp if slips => {
+                let (rcode, origin) = (Rcode::NoError, Origin::Local);
+                self.metrics.answered(asker.transport, rcode, origin, started.elapsed());
+                Reply::Now(Answer::truncated(query))
+            }
+            Transport::Udp => {
+                self.metrics.dropped(Dropped::Rate);
+                Reply::Silence
+            }
+            Transport::Tcp | Transport::Tls | Transport::Https => {
+                let answer = plan::refused(Notice::TooMany);
+                Reply::Now(self.write(query, &answer, Origin::Local, asker, started))
+            }
+        }
+    }
+
     /// Says that there is no room to wait.
     pub(crate) fn turn_away(&self, waiting: &Waiting) -> Vec<u8> {
         let Waiting { query, asker, started, search: Search { snapshot, host, .. } } = waiting;
@@ -174,7 +252,7 @@ impl Responder {
     ) -> Vec<u8> {
         let limit = match asker.transport {
             Transport::Udp => query.udp_limit(),
-            Transport::Tcp => MAX_TCP_ANSWER,
+            Transport::Tcp | Transport::Tls | Transport::Https => MAX_TCP_ANSWER,
         };
         self.metrics.answered(asker.transport, answer.rcode, origin, started.elapsed());
         answer.write(query, limit)

@@ -1,11 +1,12 @@
 //! The listeners: bound together or not at all, stopped together.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    encrypted::{Dialect, Door, Encrypted, InvalidIdentity},
     metrics::Metrics,
     resolver::Resolver,
     respond::{Judge, Responder},
@@ -18,6 +19,11 @@ pub struct Settings {
     /// Addresses, each bound on UDP and TCP; port 0 takes a free one, the same for both. An IPv6
     /// address takes no IPv4.
     pub listen: Vec<SocketAddr>,
+    /// DNS over TLS (RFC 7858), if it is served.
+    pub tls: Option<Encrypted>,
+    /// DNS over HTTPS (RFC 8484), if it is served; at `/dns-query`, for whoever was told its name.
+    /// It is never steered to.
+    pub https: Option<Encrypted>,
     /// Packets arrive by TPROXY: they keep the destination the subscriber chose, and the answer
     /// leaves from there. Needs `CAP_NET_ADMIN`.
     pub transparent: bool,
@@ -28,6 +34,9 @@ pub struct Settings {
 /// Bounds of the listeners. [`Limits::default`] suits a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Questions a second of one subscriber whose class does not say; one second's worth may come
+    /// at once. UDP and connections are counted apart.
+    pub questions_per_second: u32,
     /// Questions of one UDP listener that wait for an upstream; beyond, SERVFAIL at once.
     pub udp_pending: usize,
     /// Those of one source address (IPv6: one /64).
@@ -38,6 +47,8 @@ pub struct Limits {
     pub connections_per_source: usize,
     /// Questions of one TCP connection under way at once; beyond, it is not read from.
     pub pending_per_connection: usize,
+    /// How long TLS, and HTTP/2 within it, may take to come about.
+    pub handshake: Duration,
     /// How long a TCP connection may take for its next question, and to take an answer.
     pub idle: Duration,
 }
@@ -61,6 +72,14 @@ pub enum BindError {
         /// What the kernel says.
         source: Arc<io::Error>,
     },
+    /// TLS cannot be spoken with the certificate.
+    #[error("DNS over {protocol} cannot be served")]
+    Identity {
+        /// `TLS` or `HTTPS`.
+        protocol: &'static str,
+        /// What is wrong with it.
+        source: InvalidIdentity,
+    },
     /// The upstream is this very listener: every question would come back.
     #[error("the upstream {upstream} is the address {address} of this resolver itself")]
     Loop {
@@ -80,11 +99,12 @@ pub enum BindError {
 }
 
 /// The resolver, bound and not yet serving.
-#[derive(Debug)]
 pub struct Server {
     listeners: Vec<(udp::Socket, TcpListener)>,
+    tls: Vec<(TcpListener, SocketAddr, Door)>,
+    https: Vec<(TcpListener, SocketAddr, Door)>,
     responder: Arc<Responder>,
-    settings: Settings,
+    limits: Limits,
 }
 
 impl Server {
@@ -111,8 +131,12 @@ impl Server {
                 return Err(BindError::Loop { address, upstream });
             }
         }
-        let responder = Arc::new(Responder::new(judge, resolver, metrics));
-        Ok(Self { listeners, responder, settings: settings.clone() })
+        let (tls, https) = (
+            bind_encrypted(settings.tls.as_ref(), Dialect::Tls, settings.transparent)?,
+            bind_encrypted(settings.https.as_ref(), Dialect::Https, false)?,
+        );
+        let responder = Arc::new(Responder::new(judge, resolver, metrics, settings.limits));
+        Ok(Self { listeners, tls, https, responder, limits: settings.limits })
     }
 
     /// The bound addresses, in the order of the settings.
@@ -121,17 +145,60 @@ impl Server {
         self.listeners.iter().map(|(socket, _)| socket.local()).collect()
     }
 
+    /// The bound addresses of DNS over TLS, in the order of the settings.
+    #[must_use]
+    pub fn tls_addresses(&self) -> Vec<SocketAddr> {
+        self.tls.iter().map(|(_, address, _)| *address).collect()
+    }
+
+    /// The bound addresses of DNS over HTTPS, in the order of the settings.
+    #[must_use]
+    pub fn https_addresses(&self) -> Vec<SocketAddr> {
+        self.https.iter().map(|(_, address, _)| *address).collect()
+    }
+
     /// Serves until `stop`, then finishes what is under way within `DRAIN`.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { listeners, responder, settings } = self;
+        let Self { listeners, tls, https, responder, limits } = self;
         let mut loops = JoinSet::new();
+        let mut streams = Vec::new();
         for (socket, listener) in listeners {
-            let limits = settings.limits;
             loops.spawn(udp::serve(socket, Arc::clone(&responder), limits, stop.clone()));
-            loops.spawn(stream::serve(listener, Arc::clone(&responder), limits, stop.clone()));
+            streams.push((listener, None));
+        }
+        let encrypted = tls.into_iter().chain(https);
+        streams.extend(encrypted.map(|(listener, _, door)| (listener, Some(door))));
+        for (listener, door) in streams {
+            let (responder, stop) = (Arc::clone(&responder), stop.clone());
+            loops.spawn(stream::serve(listener, door, responder, limits, stop));
         }
         while loops.join_next().await.is_some() {}
     }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses = [self.addresses(), self.tls_addresses(), self.https_addresses()];
+        formatter.debug_tuple("Server").field(&addresses).finish()
+    }
+}
+
+fn bind_encrypted(
+    wanted: Option<&Encrypted>,
+    dialect: Dialect,
+    transparent: bool,
+) -> Result<Vec<(TcpListener, SocketAddr, Door)>, BindError> {
+    let Some(Encrypted { listen, identity }) = wanted else { return Ok(Vec::new()) };
+    let protocol = dialect.name();
+    let door = Door::new(identity, dialect)
+        .map_err(|source| BindError::Identity { protocol, source })?;
+    let bind = |address: &SocketAddr| {
+        let failed = |error: io::Error| BindError::Tcp { address: *address, source: Arc::new(error) };
+        let listener = stream::bind(*address, transparent)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok((listener, address, door.clone()))
+    };
+    listen.iter().map(bind).collect()
 }
 
 /// Whether what is sent to `upstream` surely arrives at `local`.
@@ -163,11 +230,13 @@ fn bind_pair(
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            questions_per_second: 200,
             udp_pending: 2_048,
             udp_pending_per_source: 64,
             connections: 1_024,
             connections_per_source: 16,
             pending_per_connection: 16,
+            handshake: Duration::from_secs(5),
             idle: Duration::from_secs(10),
         }
     }

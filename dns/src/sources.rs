@@ -40,7 +40,7 @@ impl Sources {
 }
 
 /// One subscriber: an IPv4 address, or an IPv6 /64.
-fn source(address: IpAddr) -> IpAddr {
+pub(crate) fn source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

@@ -1,6 +1,6 @@
 //! The TCP listener: two octets of length before each message (RFC 1035 section 4.2.2, RFC 7766).
 //!
-//! Several questions may be under way on one connection, and answers leave as they are ready.
+//! With a [`Door`], the connections are encrypted first. Several questions may be under way on one connection, and answers leave as they are ready.
 //! Whoever is slow to ask or to take answers is cut off.
 
 mod connection;
@@ -12,6 +12,7 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    encrypted::{self, Door},
     metrics::RefusedConnection,
     respond::Responder,
     server::{BindError, DRAIN, Limits},
@@ -49,6 +50,7 @@ pub(crate) fn bind(address: SocketAddr, transparent: bool) -> Result<TcpListener
 /// Serves connections to `listener` until `stop`.
 pub(crate) async fn serve(
     listener: TcpListener,
+    door: Option<Door>,
     responder: Arc<Responder>,
     limits: Limits,
     stop: CancellationToken,
@@ -82,9 +84,13 @@ pub(crate) async fn serve(
             responder.metrics().refused_connection(RefusedConnection::Source);
             continue;
         }
-        let responder = Arc::clone(&responder);
-        let task =
-            connections.spawn(connection::serve(stream, from, responder, limits, stop.clone()));
+        let (responder, stop) = (Arc::clone(&responder), stop.clone());
+        let task = match door.clone() {
+            None => connections.spawn(connection::serve(stream, from, responder, limits, stop)),
+            Some(door) => {
+                connections.spawn(encrypted::serve(stream, from, door, responder, limits, stop))
+            }
+        };
         sources.enter(task.id(), from.ip());
     }
     drop(listener);

@@ -35,6 +35,8 @@ pub enum Dropped {
     Source,
     /// Longer than any question has reason to be.
     Long,
+    /// The subscriber asks more than its class may.
+    Rate,
     /// The answer could not be sent.
     Unsent,
     /// The gateway was stopping.
@@ -210,8 +212,15 @@ impl Query {
 
 impl Dropped {
     /// Every reason.
-    pub const ALL: [Self; 6] =
-        [Self::Short, Self::Response, Self::Source, Self::Long, Self::Unsent, Self::Stopping];
+    pub const ALL: [Self; 7] = [
+        Self::Short,
+        Self::Response,
+        Self::Source,
+        Self::Long,
+        Self::Rate,
+        Self::Unsent,
+        Self::Stopping,
+    ];
 
     /// The reason's name as a metric label.
     #[must_use]
@@ -221,6 +230,7 @@ impl Dropped {
             Self::Response => "response",
             Self::Source => "source",
             Self::Long => "long",
+            Self::Rate => "rate",
             Self::Unsent => "unsent",
             Self::Stopping => "stopping",
         }

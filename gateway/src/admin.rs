@@ -6,6 +6,8 @@
 mod api;
 mod listener;
 mod problem;
+mod rehearsal;
+mod status;
 mod token;
 
 use std::{
@@ -22,12 +24,23 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use listener::AdminError;
 pub(crate) use token::{Token, TokenError};
 
-use crate::{court::Court, log::Audit, reload::Reloader};
+use crate::{
+    court::Court,
+    log::{Audit, Pseudonyms},
+    proxy::Sessions,
+    reload::Reloader,
+};
 
 /// What the admin API speaks of.
 pub(crate) struct Desk {
+    /// The node's name.
+    pub(crate) node: String,
     /// The snapshot in force and the verdicts.
     pub(crate) court: Arc<Court>,
+    /// The live sessions; absent where the resolver runs alone.
+    pub(crate) sessions: Option<Arc<Sessions>>,
+    /// How subscribers are called.
+    pub(crate) pseudonyms: Pseudonyms,
     /// Who brings policies into force.
     pub(crate) reloader: Arc<Reloader>,
     /// Every metric.

@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{Admin, AdminError, Desk, Readiness, Token, TokenError},
     clock,
-    config::{Config, ConfigError, ProxyConfig, SteeringMode},
+    config::{Config, ConfigError, EncryptedConfig, ProxyConfig, SteeringMode},
     court::Court,
     log::{Audit, DecisionLog, Event, LogError, OpenError, Pseudonyms},
     proxy::{self, Proxy, ProxySettings},
-    reload::{ReloadError, Reloaded, Reloader, Trigger, Watch, WatchError},
+    reload::{Intake, ReloadError, Reloaded, Reloader, Trigger, Watch, WatchError},
+    signature::KeyError,
     steering::{Ports, Steering, SteeringError},
 };
 
@@ -51,8 +52,12 @@ pub(crate) enum StartError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Dns(#[from] dns::BindError),
+    #[error("the resolver's certificate cannot be used")]
+    Identity(#[from] dns::InvalidIdentity),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error("a metric cannot be registered")]
     Metrics(#[from] prometheus::Error),
     #[error("the policy could not be put in force")]
@@ -84,7 +89,10 @@ impl App {
         register_process(&registry)?;
         let token = config.admin.token_file.as_deref().map(Token::load).transpose()?;
         let audit = Arc::new(Audit::open(config.log.audit.as_deref())?);
-        let court = Arc::new(Court::new(&registry, decision_log(&config, &registry)?)?);
+        let pseudonyms = Pseudonyms::new(config.log.pseudonym_key_file.as_deref())
+            .map_err(LogError::Pseudonym)?;
+        let log = decision_log(&config, pseudonyms.clone(), &registry)?;
+        let court = Arc::new(Court::new(&registry, log)?);
         let judge: Arc<dyn dns::Judge> = Arc::clone(&court) as _;
 
         let dns_metrics = dns::Metrics::register(&registry)?;
@@ -102,11 +110,17 @@ impl App {
             }
         };
         // The policy is checked before anything is bound: a wrong one leaves no trace.
-        crate::reload::check(&config.policy, config.environment).await?;
+        let intake = Intake::new(&config)?;
+        intake.check().await?;
         let dns_settings = dns::Settings {
             listen: config.dns.listen.clone(),
+            tls: encrypted(config.dns.tls.as_ref())?,
+            https: encrypted(config.dns.https.as_ref())?,
             transparent,
-            limits: dns::Limits::default(),
+            limits: dns::Limits {
+                questions_per_second: config.dns.qps_per_subscriber,
+                ..dns::Limits::default()
+            },
         };
         let dns = dns::Server::bind(&dns_settings, judge, Arc::clone(&resolver), dns_metrics).await?;
         let proxy = match proxy {
@@ -115,12 +129,12 @@ impl App {
                 Some((Proxy::bind(&settings, judge, resolver, metrics)?, drain_time))
             }
         };
+        let sessions = proxy.as_ref().map(|(proxy, _)| proxy.sessions());
         let reloader = Arc::new(Reloader::new(
-            config.policy.clone(),
-            config.environment,
+            intake,
             allow_rollback,
             Arc::clone(&court),
-            proxy.as_ref().map(|(proxy, _)| proxy.sessions()),
+            sessions.clone(),
             Arc::clone(&audit),
             &registry,
         )?);
@@ -132,7 +146,10 @@ impl App {
             return Err(StartError::NotPublished);
         };
         let desk = Arc::new(Desk {
+            node: config.node.clone(),
             court,
+            sessions,
+            pseudonyms,
             reloader: Arc::clone(&reloader),
             registry,
             token,
@@ -142,6 +159,8 @@ impl App {
         let admin = Admin::bind(&config.admin, Arc::clone(&desk))?;
         let ports = Ports {
             dns: dns.addresses(),
+            dot: dns.tls_addresses(),
+            doh: dns.https_addresses(),
             http: proxy.as_ref().map(|(proxy, _)| proxy.http_addresses()).unwrap_or_default(),
             https: proxy.as_ref().map(|(proxy, _)| proxy.https_addresses()).unwrap_or_default(),
         };
@@ -161,11 +180,16 @@ impl App {
 
     /// One line with every bound address.
     pub(crate) fn listening(&self) -> String {
-        let Addresses { ports: Ports { dns, http, https }, admin } = &self.addresses;
+        let Addresses { ports: Ports { dns, dot, doh, http, https }, admin } = &self.addresses;
         let mut line = "listening".to_owned();
-        for (service, addresses) in
-            [("dns", dns.as_slice()), ("http", http), ("https", https), ("admin", &[*admin])]
-        {
+        for (service, addresses) in [
+            ("dns", dns.as_slice()),
+            ("dot", dot),
+            ("doh", doh),
+            ("http", http),
+            ("https", https),
+            ("admin", &[*admin]),
+        ] {
             if !addresses.is_empty() {
                 let list: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
                 // Writing to a string cannot fail.
@@ -260,10 +284,22 @@ fn settings(wanted: &ProxyConfig, mode: SteeringMode) -> ProxySettings {
     }
 }
 
-fn decision_log(config: &Config, registry: &Registry) -> Result<Option<DecisionLog>, StartError> {
+fn encrypted(
+    wanted: Option<&EncryptedConfig>,
+) -> Result<Option<dns::Encrypted>, dns::InvalidIdentity> {
+    let load = |EncryptedConfig { listen, certificate, key }: &EncryptedConfig| {
+        let identity = dns::Identity::load(certificate, key)?;
+        Ok(dns::Encrypted { listen: listen.clone(), identity })
+    };
+    wanted.map(load).transpose()
+}
+
+fn decision_log(
+    config: &Config,
+    pseudonyms: Pseudonyms,
+    registry: &Registry,
+) -> Result<Option<DecisionLog>, StartError> {
     let Some(path) = &config.log.decisions else { return Ok(None) };
-    let pseudonyms = Pseudonyms::new(config.log.pseudonym_key_file.as_deref())
-        .map_err(LogError::Pseudonym)?;
     match DecisionLog::open(path, &config.node, config.log.allow_sample, pseudonyms, registry) {
         Ok(log) => Ok(Some(log)),
         Err(OpenError::Log(error)) => Err(error.into()),

@@ -2,11 +2,17 @@
 
 mod check;
 mod completions;
+mod diff;
 mod document;
+mod drift;
 mod explain;
 mod hostsets;
 mod lab;
+mod policies;
+mod replay;
 mod run;
+mod suggest;
+mod test;
 
 use std::process::ExitCode;
 
@@ -31,6 +37,16 @@ enum Command {
     Check(check::CheckCommand),
     /// Say what becomes of a request, by which rule, and why.
     Explain(explain::ExplainCommand),
+    /// Hold a policy to its asserts and to case files, and say what none of them comes to.
+    Test(test::TestCommand),
+    /// Say what a new policy opens and closes, for each class, by verdict.
+    Diff(diff::DiffCommand),
+    /// Hold the garden of a class against a published table.
+    Drift(drift::DriftCommand),
+    /// Judge captured traffic again, under one policy or two.
+    Replay(replay::ReplayCommand),
+    /// Propose entries for what a decision log says was denied.
+    Suggest(suggest::SuggestCommand),
     /// List the built-in host sets, or show one.
     Hostsets(hostsets::HostsetsCommand),
     /// Print a completion script for a shell.
@@ -46,6 +62,11 @@ pub fn main() -> ExitCode {
         Command::Lab(command) => lab::run(command),
         Command::Check(command) => check::run(command),
         Command::Explain(command) => explain::run(command),
+        Command::Test(command) => test::run(command),
+        Command::Diff(command) => diff::run(command),
+        Command::Drift(command) => drift::run(command),
+        Command::Replay(command) => replay::run(command),
+        Command::Suggest(command) => suggest::run(command),
         Command::Hostsets(command) => hostsets::run(command),
         Command::Completions(command) => completions::run(command),
     }

@@ -25,6 +25,10 @@ pub(crate) struct Config {
     pub(crate) environment: Environment,
     /// The policy file.
     pub(crate) policy: PathBuf,
+    /// Files with the public keys of which one must have signed the policy; empty: none need.
+    pub(crate) require_signature: Vec<PathBuf>,
+    /// Where a copy of the last good policy is kept, for a start with a policy file that is not.
+    pub(crate) last_good: Option<PathBuf>,
     /// How traffic comes to the listeners.
     pub(crate) steering: SteeringConfig,
     /// The resolver.
@@ -71,6 +75,23 @@ pub(crate) struct DnsConfig {
     pub(crate) listen: Vec<SocketAddr>,
     /// Resolvers that are asked about allowed names, in order.
     pub(crate) upstreams: Vec<Upstream>,
+    /// DNS over TLS.
+    pub(crate) tls: Option<EncryptedConfig>,
+    /// DNS over HTTPS.
+    pub(crate) https: Option<EncryptedConfig>,
+    /// Questions a second of a subscriber whose class does not say.
+    pub(crate) qps_per_subscriber: u32,
+}
+
+/// An encrypted listener of the resolver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EncryptedConfig {
+    /// Addresses for TCP.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// PEM file with the chain.
+    pub(crate) certificate: PathBuf,
+    /// PEM file with the private key.
+    pub(crate) key: PathBuf,
 }
 
 /// The proxy's settings.

@@ -13,7 +13,9 @@ mod court;
 mod log;
 mod proxy;
 mod reload;
+mod replay;
 mod report;
+mod signature;
 mod steering;
 mod store;
 

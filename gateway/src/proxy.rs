@@ -32,7 +32,7 @@ use self::{
 pub(crate) use self::{
     listener::BindError,
     metrics::Metrics,
-    sessions::{Limits, Sessions},
+    sessions::{Limits, SessionChange, Sessions, Standing},
 };
 
 /// How subscribers' traffic comes to the listeners.

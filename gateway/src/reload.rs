@@ -1,36 +1,47 @@
 //! Reload: read, compile, publish; or keep the last good policy and say why.
 
+mod bundle;
+mod intake;
 mod watch;
 
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use policy::{Compiled, Diagnostic, Environment, Policy, Severity, Snapshot, Source};
+use policy::{Compiled, Diagnostic, Environment, Policy, Severity, Snapshot};
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::{
     clock,
     court::Court,
     log::{Audit, Event},
-    proxy::Sessions,
+    proxy::{SessionChange, Sessions},
+    signature::InvalidSignature,
     steering::{Steering, SteeringError},
 };
 
+use bundle::{Bundle, Trust};
+use intake::Candidate;
+
+pub(crate) use intake::Intake;
 pub(crate) use watch::{Watch, WatchError};
 
 /// Brings policies into force, one at a time.
 pub(crate) struct Reloader {
-    path: PathBuf,
-    environment: Environment,
+    intake: Intake,
     allow_rollback: bool,
     court: Arc<Court>,
     sessions: Option<Arc<Sessions>>,
     audit: Arc<Audit>,
     metrics: Metrics,
     steering: OnceLock<Arc<Steering>>,
+    /// What is in force is the kept copy, because the file was refused.
+    restored: AtomicBool,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -41,6 +52,8 @@ pub(crate) enum Trigger {
     Admin,
     /// The file changed.
     File,
+    /// The file was refused at start, and a copy of the last good policy is kept.
+    Kept,
     /// SIGHUP.
     Signal,
     /// The program starts.
@@ -61,12 +74,14 @@ pub(crate) enum Reloaded {
     },
     /// The policy could come into force; nothing was changed.
     Rehearsed {
-        /// Its serial.
-        serial: u64,
+        /// It, as it would be in force.
+        candidate: Arc<Snapshot>,
+        /// What is in force; `None` before the first policy.
+        running: Option<Arc<Snapshot>>,
         /// Findings that would not stop it.
         warnings: Vec<Diagnostic>,
-        /// Live sessions that it would close.
-        would_close: usize,
+        /// Live sessions that it would judge otherwise; those it would close first.
+        sessions: Vec<SessionChange>,
     },
     /// The file holds what is in force already.
     Unchanged {
@@ -88,6 +103,10 @@ pub(crate) enum ReloadError {
     Environment { policy: Environment, node: Environment },
     #[error("the policy's serial {offered} is below {running}, which is in force; --allow-rollback lets it in")]
     Rollback { running: u64, offered: u64 },
+    #[error("the policy {} is not signed, and this node demands it", path.display())]
+    Unsigned { path: PathBuf },
+    #[error("the signature of the policy {} does not hold", path.display())]
+    BadSignature { path: PathBuf, source: InvalidSignature },
     #[error("the kernel cannot be told which addresses are open")]
     Steering(#[source] SteeringError),
 }
@@ -97,14 +116,14 @@ struct Metrics {
     info: IntGaugeVec,
     reloads: IntCounterVec,
     succeeded: IntGauge,
+    restored: IntGauge,
     published: IntGauge,
 }
 
 impl Reloader {
-    /// A reloader of the policy at `path`.
+    /// A reloader of what comes in at `intake`.
     pub(crate) fn new(
-        path: PathBuf,
-        environment: Environment,
+        intake: Intake,
         allow_rollback: bool,
         court: Arc<Court>,
         sessions: Option<Arc<Sessions>>,
@@ -113,14 +132,14 @@ impl Reloader {
     ) -> prometheus::Result<Self> {
         let metrics = Metrics::register(registry)?;
         Ok(Self {
-            path,
-            environment,
+            intake,
             allow_rollback,
             court,
             sessions,
             audit,
             metrics,
             steering: OnceLock::new(),
+            restored: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
         })
     }
@@ -133,12 +152,18 @@ impl Reloader {
 
     /// The policy file.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.intake.path()
+    }
+
+    /// Whether the kept copy is in force, because the file was refused at start.
+    pub(crate) fn restored(&self) -> bool {
+        self.restored.load(Ordering::Acquire)
     }
 
     /// Reads the file and, unless `rehearse`, puts it in force.
     ///
-    /// A change of the file alone is not taken as a wish to publish the same text again.
+    /// A change of the file alone is not taken as a wish to publish the same text again. At start,
+    /// the kept copy of the last good policy comes into force if the file may not.
     ///
     /// # Errors
     ///
@@ -154,30 +179,36 @@ impl Reloader {
         if rehearse {
             return result;
         }
-        match &result {
-            Ok(reloaded) => self.succeeded(trigger, reloaded),
-            Err(error) => self.failed(trigger, error),
+        match result {
+            Ok(reloaded) => {
+                self.succeeded(trigger, &reloaded);
+                Ok(reloaded)
+            }
+            Err(error) => {
+                self.failed(trigger, &error);
+                if trigger == Trigger::Start { self.fall_back().await.ok_or(error) } else { Err(error) }
+            }
         }
-        result
     }
 
     async fn attempt(&self, trigger: Trigger, rehearse: bool) -> Result<Reloaded, ReloadError> {
-        let Compiled { policy, warnings } = compile_aside(&self.path).await?;
-        fits(&policy, self.environment)?;
+        let Candidate { compiled, bundle, trust } = self.intake.read().await?;
+        let Compiled { policy, warnings } = compiled;
         let running = self.court.store().current();
-        if let Some(running) = &running {
-            let (running, offered) = (running.policy().serial(), policy.serial());
-            if offered < running && !self.allow_rollback {
+        if !self.allow_rollback {
+            let (floor, offered) = (self.floor(running.as_deref()).await, policy.serial());
+            if let Some(running) = floor.filter(|floor| offered < *floor) {
                 return Err(ReloadError::Rollback { running, offered });
             }
         }
-        let sessions = self.sessions.as_deref();
         if rehearse {
-            let serial = policy.serial();
-            let generation = running.map_or(1, |running| running.generation() + 1);
-            let candidate = Snapshot::new(policy, generation);
-            let would_close = sessions.map_or(0, |live| live.denied_under(&candidate, &*self.court));
-            return Ok(Reloaded::Rehearsed { serial, warnings, would_close });
+            let generation = running.as_ref().map_or(1, |running| running.generation() + 1);
+            let candidate = Arc::new(Snapshot::new(policy, generation));
+            let sessions = match (self.sessions.as_deref(), &running) {
+                (Some(live), Some(running)) => live.changed_under(running, &candidate, &*self.court),
+                (Some(_) | None, _) => Vec::new(),
+            };
+            return Ok(Reloaded::Rehearsed { candidate, running, warnings, sessions });
         }
         match running {
             Some(snapshot)
@@ -186,13 +217,66 @@ impl Reloader {
                 Ok(Reloaded::Unchanged { snapshot })
             }
             Some(_) | None => {
-                // The kernel first: if it cannot be told what is no longer open, nothing changes.
-                let policy = self.tell_kernel(policy).await?;
-                let snapshot = self.court.store().publish(policy);
-                let closed = sessions.map_or(0, |live| live.rejudge(&snapshot, &*self.court));
+                let (snapshot, closed) = self.put_in_force(policy).await?;
+                self.kept(bundle, trust).await;
                 Ok(Reloaded::Published { snapshot, warnings, closed })
             }
         }
+    }
+
+    async fn put_in_force(&self, policy: Policy) -> Result<(Arc<Snapshot>, usize), ReloadError> {
+        // The kernel first: if it cannot be told what is no longer open, nothing changes.
+        let policy = self.tell_kernel(policy).await?;
+        let snapshot = self.court.store().publish(policy);
+        let sessions = self.sessions.as_deref();
+        let closed = sessions.map_or(0, |live| live.rejudge(&snapshot, &*self.court));
+        Ok((snapshot, closed))
+    }
+
+    async fn kept(&self, bundle: Bundle, trust: Trust) {
+        match trust {
+            Trust::NotAsked => {}
+            Trust::Signed(key) => tracing::info!(%key, "policy signature holds"),
+        }
+        self.restored.store(false, Ordering::Release);
+        self.intake.keep(bundle).await;
+    }
+
+    /// The serial below which no policy is let in: of the one in force, or of the kept copy.
+    async fn floor(&self, running: Option<&Snapshot>) -> Option<u64> {
+        match running {
+            Some(running) => Some(running.policy().serial()),
+            None => {
+                let kept = self.intake.restore().await.ok().flatten();
+                kept.map(|kept| kept.compiled.policy.serial())
+            }
+        }
+    }
+
+    /// Puts the kept copy in force.
+    async fn fall_back(&self) -> Option<Reloaded> {
+        let Candidate { compiled: Compiled { policy, warnings }, .. } = match self.intake.restore().await {
+            Ok(kept) => kept?,
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%error, cause, "the kept copy cannot be used either");
+                return None;
+            }
+        };
+        let (snapshot, closed) = match self.put_in_force(policy).await {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::warn!(%error, "the kept copy cannot be put in force");
+                return None;
+            }
+        };
+        self.restored.store(true, Ordering::Release);
+        self.note(Trigger::Kept, &snapshot, warnings.len(), closed);
+        tracing::warn!(
+            serial = snapshot.policy().serial(),
+            "the policy file was refused: the kept copy of the last good one is in force"
+        );
+        Some(Reloaded::Published { snapshot, warnings, closed })
     }
 
     async fn tell_kernel(&self, policy: Policy) -> Result<Policy, ReloadError> {
@@ -201,7 +285,7 @@ impl Reloader {
             steering.follow(&policy).map(|()| policy).map_err(ReloadError::Steering)
         });
         told.await.unwrap_or_else(|error| {
-            let path = self.path.clone();
+            let path = self.path().to_owned();
             Err(ReloadError::Read { path, source: io::Error::other(error) })
         })
     }
@@ -213,6 +297,11 @@ impl Reloader {
             return;
         };
         self.metrics.reloads.with_label_values(&["published"]).inc();
+        self.note(trigger, snapshot, warnings.len(), *closed);
+    }
+
+    /// Tells the metrics and the logs what is in force.
+    fn note(&self, trigger: Trigger, snapshot: &Snapshot, warnings: usize, closed: usize) {
         let policy = snapshot.policy();
         let (serial, sha256) = (policy.serial(), policy.sha256().to_string());
         self.metrics.info.reset();
@@ -220,10 +309,11 @@ impl Reloader {
             .info
             .with_label_values(&[policy.name(), &serial.to_string(), &sha256])
             .set(1);
+        self.metrics.restored.set(i64::from(self.restored()));
         self.metrics.published.set(clock::now().as_second());
         let generation = snapshot.generation();
         tracing::info!(
-            name = policy.name(), serial, generation, warnings = warnings.len(), closed,
+            name = policy.name(), serial, generation, warnings, closed,
             trigger = trigger.label(), "policy published"
         );
         let name = policy.name();
@@ -250,45 +340,6 @@ impl Reloader {
     }
 }
 
-/// Whether the policy at `path` could come into force on a node of `environment`.
-///
-/// # Errors
-///
-/// Why it could not.
-pub(crate) async fn check(path: &Path, environment: Environment) -> Result<(), ReloadError> {
-    let compiled = compile_aside(path).await?;
-    fits(&compiled.policy, environment)
-}
-
-/// Large policies take a while, and the runtime's threads have traffic to carry.
-async fn compile_aside(path: &Path) -> Result<Compiled, ReloadError> {
-    let owned = path.to_owned();
-    match tokio::task::spawn_blocking(move || read_and_compile(&owned)).await {
-        Ok(compiled) => compiled,
-        Err(error) => {
-            Err(ReloadError::Read { path: path.to_owned(), source: io::Error::other(error) })
-        }
-    }
-}
-
-fn fits(policy: &Policy, node: Environment) -> Result<(), ReloadError> {
-    let policy = policy.environment();
-    if policy == node { Ok(()) } else { Err(ReloadError::Environment { policy, node }) }
-}
-
-fn read_and_compile(path: &Path) -> Result<Compiled, ReloadError> {
-    let read = |source| ReloadError::Read { path: path.to_owned(), source };
-    let length = std::fs::metadata(path).map_err(read)?.len();
-    if length > DOCUMENT_MAX {
-        return Err(ReloadError::TooLarge { path: path.to_owned(), length });
-    }
-    let text = std::fs::read_to_string(path).map_err(read)?;
-    let name = path.display().to_string();
-    policy::compile(&Source { name: &name, text: &text }, clock::today()).map_err(|diagnostics| {
-        ReloadError::Invalid { path: path.to_owned(), text, diagnostics }
-    })
-}
-
 fn errors(diagnostics: &[Diagnostic]) -> usize {
     diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count()
 }
@@ -302,6 +353,8 @@ impl ReloadError {
             Self::Invalid { .. } => "invalid",
             Self::Environment { .. } => "wrong-environment",
             Self::Rollback { .. } => "rollback",
+            Self::Unsigned { .. } => "unsigned",
+            Self::BadSignature { .. } => "bad-signature",
             Self::Steering(_) => "steering",
         }
     }
@@ -312,6 +365,7 @@ impl Trigger {
         match self {
             Self::Admin => "admin",
             Self::File => "file",
+            Self::Kept => "kept",
             Self::Signal => "signal",
             Self::Start => "start",
         }
@@ -332,13 +386,18 @@ impl Metrics {
             let _ = reloads.with_label_values(&[result]);
         }
         let succeeded = IntGauge::new(SUCCEEDED, "Whether the last reload succeeded.")?;
+        let restored = IntGauge::new(
+            RESTORED,
+            "Whether the kept copy of the last good policy is in force, because the file was refused at start.",
+        )?;
         let published =
             IntGauge::new(PUBLISHED, "When the policy in force was published, in seconds since 1970.")?;
         registry.register(Box::new(info.clone()))?;
         registry.register(Box::new(reloads.clone()))?;
         registry.register(Box::new(succeeded.clone()))?;
+        registry.register(Box::new(restored.clone()))?;
         registry.register(Box::new(published.clone()))?;
-        Ok(Self { info, reloads, succeeded, published })
+        Ok(Self { info, reloads, succeeded, restored, published })
     }
 }
 
@@ -346,8 +405,9 @@ impl Metrics {
 const DOCUMENT_MAX: u64 = 64 * 1024 * 1024;
 /// Findings that go to the log; the admin API and `postern check` give all.
 const LOGGED: usize = 20;
-const RESULTS: [&str; 8] = [
-    "published", "unchanged", "unreadable", "too-large", "invalid", "wrong-environment", "rollback", "steering",
+const RESULTS: [&str; 10] = [
+    "published", "unchanged", "unreadable", "too-large", "unsigned", "bad-signature", "invalid",
+    "wrong-environment", "rollback", "steering",
 ];
 
 /// The policy in force.
@@ -356,5 +416,7 @@ const INFO: &str = "postern_policy_info";
 const RELOADS: &str = "postern_policy_reloads_total";
 /// Whether the last reload succeeded.
 const SUCCEEDED: &str = "postern_policy_reload_succeeded";
+/// Whether the kept copy is in force.
+const RESTORED: &str = "postern_policy_restored";
 /// When the policy in force was published.
 const PUBLISHED: &str = "postern_policy_published_timestamp_seconds";

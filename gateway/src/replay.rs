@@ -26,11 +26,11 @@ use policy::{Decision, HostName, Policy, Reason, Request, Subject, decide, decid
 
 pub(crate) use capture::{CaptureError, Frame, Frames};
 pub(crate) use decisions::{LogLine, LogLines};
-pub(crate) use flows::Reader;
+pub(crate) use flows::{Limits as ReaderLimits, Reader};
 pub(crate) use notes::{Note, Notes};
 pub(crate) use suggest::{Proposal, Proposals};
 pub(crate) use table::{json, text};
-pub(crate) use tally::{Change, Row, Tally, Who};
+pub(crate) use tally::{Change, Limits as TallyLimits, Row, Tally, Who};
 
 /// One thing that somebody asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

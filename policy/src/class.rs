@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::{
     host::HostTable,
-    rule::Place,
+    rule::{Listing, Place},
     sim::{Iccid, IdentityRange, Imsi, SimState},
 };
 
@@ -15,11 +15,11 @@ use crate::{
 /// A fact that is not known matches no class that asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscriber {
-    address: Option<IpAddr>,
-    iccid: Option<Iccid>,
-    imsi: Option<Imsi>,
-    apn: Option<Box<str>>,
-    state: Option<SimState>,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) iccid: Option<Iccid>,
+    pub(crate) imsi: Option<Imsi>,
+    pub(crate) apn: Option<Box<str>>,
+    pub(crate) state: Option<SimState>,
 }
 
 /// What happens to a subscriber's traffic.
@@ -71,8 +71,7 @@ pub struct Class {
     pub(crate) limits: Limits,
     pub(crate) matches: Vec<ClassMatch>,
     pub(crate) hostsets: Vec<Arc<str>>,
-    /// Indices into the policy's rules.
-    pub(crate) table: HostTable<usize>,
+    pub(crate) table: HostTable<Listing>,
     pub(crate) place: Place,
 }
 

@@ -44,6 +44,7 @@ struct Terms {
     file: Arc<str>,
     lines: LineIndex,
     today: Date,
+    promises: Promises,
 }
 
 /// Compiles a document; `today` is what expiry and age are held against.
@@ -52,6 +53,33 @@ struct Terms {
 ///
 /// Every finding, errors and warnings, in the order of their places, if one of them is an error.
 pub fn compile(source: &Source<'_>, today: Date) -> Result<Compiled, Vec<Diagnostic>> {
+    compile_with(source, today, Promises::Held)
+}
+
+/// As [`compile`], but the document's asserts are not held: whoever calls this holds them itself
+/// and reports each, see [`Policy::asserts`].
+///
+/// # Errors
+///
+/// As [`compile`], broken promises excepted.
+pub fn compile_unproven(source: &Source<'_>, today: Date) -> Result<Compiled, Vec<Diagnostic>> {
+    compile_with(source, today, Promises::Listed)
+}
+
+/// What becomes of the asserts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Promises {
+    /// Held: a broken one is an error.
+    Held,
+    /// Only listed.
+    Listed,
+}
+
+fn compile_with(
+    source: &Source<'_>,
+    today: Date,
+    promises: Promises,
+) -> Result<Compiled, Vec<Diagnostic>> {
     let file: Arc<str> = source.name.into();
     let mut findings = Findings::new(file.clone(), source.text.len());
     if source.text.len() > MAX_DOCUMENT {
@@ -60,7 +88,7 @@ pub fn compile(source: &Source<'_>, today: Date) -> Result<Compiled, Vec<Diagnos
         findings.add(0..0, Fault::new(Code::DocumentTooLarge, message));
         return Err(findings.into_sorted());
     }
-    let terms = Terms { file, lines: LineIndex::new(source.text), today };
+    let terms = Terms { file, lines: LineIndex::new(source.text), today, promises };
     let (root, errors) = DeTable::parse_recoverable(source.text);
     let damage = Damage::report(errors, source.text, &terms.lines, &mut findings);
     let document = Document::read(root.get_ref(), &mut findings);
@@ -163,6 +191,7 @@ fn build(
         rules: rules.into_rules(),
         classes,
         default_class,
+        asserts: asserts::list(document, terms),
         sha256: Sha256(sha2::Sha256::digest(text.as_bytes()).into()),
     };
     if !findings.has_errors() {

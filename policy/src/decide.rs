@@ -13,7 +13,7 @@ use crate::{
     policy::Policy,
     probe::Probe,
     reason::Reason,
-    rule::{Rule, Scheme},
+    rule::{Listing, Rule, Scheme},
 };
 
 /// For whom a decision is asked.
@@ -172,15 +172,15 @@ fn weigh<'p>(
         return (Reason::Quic, None);
     }
     let mut expired = None;
-    let decided = class.table.visit(request.host(), |indices| {
-        let rules = indices.iter().filter_map(|index| policy.rules.get(*index));
+    let decided = class.table.visit(request.host(), |listings| {
         let mut nearest = None;
-        for rule in rules {
-            if rule.is_expired(now) {
+        for listing in listings {
+            let Some(rule) = policy.rule_of(listing) else { continue };
+            if listing.is_expired(now) {
                 expired.get_or_insert(rule);
                 continue;
             }
-            let reason = weigh_rule(rule, request);
+            let reason = weigh_listing(listing, rule, request);
             if reason == Reason::Listed {
                 return ControlFlow::Break((reason, Some(rule)));
             }
@@ -204,7 +204,9 @@ fn weigh<'p>(
 }
 
 /// What one rule that names the host says about the rest of the request.
-pub(crate) fn weigh_rule(rule: &Rule, request: Request<'_>) -> Reason {
+///
+/// The listing answers the usual case; the rule lies elsewhere in memory.
+pub(crate) fn weigh_listing(listing: &Listing, rule: &Rule, request: Request<'_>) -> Reason {
     let (scheme, port) = match request {
         Request::Dns { .. } => return Reason::Listed,
         Request::Http { port, .. } => (Scheme::Http, port),
@@ -215,13 +217,13 @@ pub(crate) fn weigh_rule(rule: &Rule, request: Request<'_>) -> Reason {
             return if known { Reason::SchemeNotListed } else { Reason::PortNotListed };
         }
     };
-    if !rule.schemes.contains(&scheme) {
-        Reason::SchemeNotListed
-    } else if rule.ports(scheme).any(|listed| listed == port) {
-        Reason::Listed
-    } else {
-        Reason::PortNotListed
+    if !listing.lists(scheme) {
+        return Reason::SchemeNotListed;
     }
+    let lists_port = listing
+        .lists_port(scheme, port)
+        .unwrap_or_else(|| rule.ports(scheme).any(|listed| listed == port));
+    if lists_port { Reason::Listed } else { Reason::PortNotListed }
 }
 
 impl<'p> Decision<'p> {

@@ -90,7 +90,6 @@ pub struct Term {
 #[must_use]
 pub fn delta(old: &Policy, new: &Policy, now: Timestamp) -> Delta {
     let cells = Cells::of(old, new);
-    let side = |policy, class| Side { policy, class };
     let names: BTreeSet<&str> =
         old.classes().iter().chain(new.classes()).map(Class::name).collect();
     let classes = names.iter().filter_map(|name| {
@@ -100,15 +99,15 @@ pub fn delta(old: &Policy, new: &Policy, now: Timestamp) -> Delta {
             (Some(_), None) => Presence::Removed,
             (None, None) => return None,
         };
-        let changes = compare(&cells, side(old, Some(name)), side(new, Some(name)), now);
+        let changes = compare(&cells, Side::of(old, Some(name)), Side::of(new, Some(name)), now);
         Some(ClassDelta { name: (*name).into(), presence, changes })
     });
     let classes = classes.collect();
     let moves = membership::crossings(old, new).map(|crossings| {
         let moves = crossings.into_iter().map(|crossing| {
             let membership::Crossing { from, to, who } = crossing;
-            let (before, after) = (side(old, from.as_deref()), side(new, to.as_deref()));
-            let changes = compare(&cells, before, after, now);
+            let before = Side::of(old, from.as_deref());
+            let changes = compare(&cells, before, Side::of(new, to.as_deref()), now);
             Move { from, to, who, changes }
         });
         moves.collect()
@@ -134,6 +133,19 @@ impl Delta {
     #[must_use]
     pub fn terms(&self) -> &[Term] {
         &self.terms
+    }
+
+    /// What concerns one class: its own changes, whoever comes and goes, its settings and those of
+    /// the policy.
+    #[must_use]
+    pub fn of_class(mut self, name: &str) -> Self {
+        let is = |class: &Option<Box<str>>| class.as_deref() == Some(name);
+        self.classes.retain(|class| *class.name == *name);
+        if let Some(moves) = &mut self.moves {
+            moves.retain(|moved| is(&moved.from) || is(&moved.to));
+        }
+        self.terms.retain(|term| term.class.is_none() || is(&term.class));
+        self
     }
 
     /// Whether every request of every subscriber has the same fate under both policies. Words may
@@ -172,16 +184,7 @@ impl Presence {
 
 /// The settings that differ, of the policy and of classes that both have.
 fn terms(old: &Policy, new: &Policy) -> Vec<Term> {
-    let mut terms = Vec::new();
-    let differing = |class: Option<&str>, before: Settings, after: Settings| {
-        before.into_iter().zip(after).filter(|(old, new)| old != new).map(move |(old, new)| Term {
-            class: class.map(Into::into),
-            key: old.0,
-            old: old.1,
-            new: new.1,
-        })
-    };
-    terms.extend(differing(None, settings(old), settings(new)));
+    let mut terms = differing(None, settings(old), settings(new));
     for class in old.classes() {
         if let Some(after) = new.class(class.name()) {
             let (before, after) = (class_settings(class), class_settings(after));
@@ -192,6 +195,13 @@ fn terms(old: &Policy, new: &Policy) -> Vec<Term> {
     terms
 }
 
+fn differing(class: Option<&str>, before: Settings, after: Settings) -> Vec<Term> {
+    let both = before.into_iter().zip(after).filter(|(old, new)| old != new);
+    both.map(|((key, old), (_, new))| Term { class: class.map(Into::into), key, old, new })
+        .collect()
+}
+
+/// Keys and values, always the same keys in the same order.
 type Settings = Vec<(&'static str, String)>;
 
 const ABSENT: &str = "none";
@@ -226,7 +236,7 @@ fn settings(policy: &Policy) -> Settings {
 
 fn class_settings(class: &Class) -> Settings {
     let Limits { dns_qps, sessions, bytes_per_day } = class.limits();
-    let number = |limit: Option<u64>| limit.map_or(ABSENT.to_owned(), |limit| limit.to_string());
+    let number = |limit: Option<u64>| limit.map_or_else(|| ABSENT.to_owned(), |limit| limit.to_string());
     vec![
         ("action", class.action().label().to_owned()),
         ("limits.bytes_per_day", number(bytes_per_day)),

@@ -131,3 +131,6 @@ fn published(set: &BuiltinSet) -> Result<Policy, InvalidDrift> {
         .map(|compiled| compiled.policy)
         .map_err(|_| InvalidDrift::Foreign { name: set.name().into() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     class::{Action, Class, ClassMatch},
-    decide::{Decision, Subject, Verdict, weigh_rule},
+    decide::{Decision, Subject, Verdict, weigh_listing},
     host::HostName,
     nearest::edits,
     policy::Policy,
@@ -132,10 +132,12 @@ fn weigh_all<'p>(
 ) -> Vec<Weighed<'p>> {
     let Some(request) = target.request().filter(|_| asks_rules(class)) else { return Vec::new() };
     let mut weighed = Vec::new();
-    let _: Option<()> = class.table.visit(request.host(), |indices| {
-        for rule in indices.iter().filter_map(|index| policy.rules.get(*index)) {
-            let expired = rule.is_expired(now);
-            let reason = if expired { Reason::Expired } else { weigh_rule(rule, request) };
+    let _: Option<()> = class.table.visit(request.host(), |listings| {
+        for listing in listings {
+            let Some(rule) = policy.rule_of(listing) else { continue };
+            let expired = listing.is_expired(now);
+            let reason =
+                if expired { Reason::Expired } else { weigh_listing(listing, rule, request) };
             let decisive = decision.rule().is_some_and(|known| std::ptr::eq(known, rule));
             weighed.push(Weighed { rule, reason, decisive });
         }

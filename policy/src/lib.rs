@@ -41,6 +41,7 @@
 //! ```
 
 pub mod builtin;
+mod cases;
 mod class;
 mod code;
 mod compile;
@@ -63,9 +64,10 @@ mod sim;
 mod target;
 mod territory;
 
+pub use cases::{Case, Coverage, Expectation, Held, read_cases};
 pub use class::{Action, Class, ClassMatch, Limits, Ncsi, Subscriber};
 pub use code::Code;
-pub use compile::{Compiled, Source, compile};
+pub use compile::{Compiled, Source, compile, compile_unproven};
 pub use decide::{Decision, Request, Subject, Verdict, decide, decide_nameless};
 pub use delta::{
     Access, Change, Channel, ClassDelta, Condition, Cover, Delta, Group, Move, Ports, Presence,

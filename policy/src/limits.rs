@@ -39,6 +39,9 @@ pub const MAX_CLASS_HOSTSETS: usize = 256;
 /// Most asserts in a document.
 pub const MAX_ASSERTS: usize = 1_000;
 
+/// Most cases in a case file.
+pub const MAX_CASES: usize = 10_000;
+
 /// Most targets in one list of an assert.
 pub const MAX_TARGETS: usize = 1_000;
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use crate::{class::Class, decide::Subject, host::HostName, rule::Rule};
+use crate::{cases::Case, class::Class, decide::Subject, host::HostName, rule::{Listing, Rule}};
 
 /// Where a node stands; a policy made for one is refused by the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
@@ -90,6 +90,7 @@ pub struct Policy {
     pub(crate) classes: Vec<Class>,
     /// Index into `classes`.
     pub(crate) default_class: Option<usize>,
+    pub(crate) asserts: Vec<Case>,
     pub(crate) sha256: Sha256,
 }
 
@@ -171,6 +172,17 @@ impl Policy {
                 .find(|class| class.holds(subscriber))
                 .or_else(|| self.default_class.and_then(|index| self.classes.get(index))),
         }
+    }
+
+    /// What the policy promises about itself.
+    #[must_use]
+    pub fn asserts(&self) -> &[Case] {
+        &self.asserts
+    }
+
+    /// The rule that `listing` stands for.
+    pub(crate) fn rule_of(&self, listing: &Listing) -> Option<&Rule> {
+        usize::try_from(listing.rule).ok().and_then(|place| self.rules.get(place))
     }
 
     /// The digest of the document it was compiled from.

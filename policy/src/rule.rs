@@ -22,14 +22,25 @@ pub enum Scheme {
 pub struct Rule {
     pub(crate) hostset: Arc<str>,
     pub(crate) pattern: HostPattern,
-    /// In order, without repetition, never empty.
-    pub(crate) schemes: Vec<Scheme>,
+    /// One of the lists of [`Scheme::lists`].
+    pub(crate) schemes: &'static [Scheme],
     /// Empty: the default port of each scheme.
     pub(crate) ports: Vec<u16>,
     pub(crate) expires: Option<Date>,
     pub(crate) networks: Vec<IpNet>,
     pub(crate) reason: Option<Box<str>>,
     pub(crate) place: Place,
+}
+
+/// What a decision needs of a rule, small enough to lie in the table of hosts itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Listing {
+    /// The rule's place in the policy.
+    pub(crate) rule: u32,
+    expires: Option<Date>,
+    http: bool,
+    https: bool,
+    usual_ports: bool,
 }
 
 /// Where in which text a thing was written.
@@ -59,7 +70,7 @@ impl Rule {
     /// The schemes it lists, in order; never empty.
     #[must_use]
     pub fn schemes(&self) -> &[Scheme] {
-        &self.schemes
+        self.schemes
     }
 
     /// The ports it lists for `scheme`, whether the scheme is listed or not.
@@ -95,13 +106,58 @@ impl Rule {
     /// Whether the entry's last day is over at `now`.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.expires.is_some_and(|last| jiff::tz::Offset::UTC.to_datetime(now).date() > last)
+        self.expires.is_some_and(|last| is_over(last, now))
     }
+}
+
+impl Listing {
+    /// The listing of `rule`, which stands at `place` in the policy.
+    pub(crate) fn new(place: u32, rule: &Rule) -> Self {
+        Self {
+            rule: place,
+            expires: rule.expires,
+            http: rule.schemes.contains(&Scheme::Http),
+            https: rule.schemes.contains(&Scheme::Https),
+            usual_ports: rule.ports.is_empty(),
+        }
+    }
+
+    /// As [`Rule::is_expired`].
+    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|last| is_over(last, now))
+    }
+
+    /// Whether the rule lists `scheme`.
+    pub(crate) fn lists(&self, scheme: Scheme) -> bool {
+        match scheme {
+            Scheme::Http => self.http,
+            Scheme::Https => self.https,
+        }
+    }
+
+    /// Whether the rule lists `port` for `scheme`; `None` if the rule itself has to be asked.
+    pub(crate) fn lists_port(&self, scheme: Scheme, port: u16) -> Option<bool> {
+        self.usual_ports.then(|| port == scheme.default_port())
+    }
+}
+
+fn is_over(last: Date, now: Timestamp) -> bool {
+    jiff::tz::Offset::UTC.to_datetime(now).date() > last
 }
 
 impl Scheme {
     /// Both schemes, in order.
     pub const ALL: [Self; 2] = [Self::Http, Self::Https];
+
+    /// The schemes that are in `listed`, in order, as a list that needs no memory of its own.
+    pub(crate) fn lists(listed: &[Self]) -> &'static [Self] {
+        match (listed.contains(&Self::Http), listed.contains(&Self::Https)) {
+            (true, true) => &Self::ALL,
+            (true, false) => &[Self::Http],
+            (false, true) => &[Self::Https],
+            (false, false) => &[],
+        }
+    }
 
     /// The scheme's name as written in documents and targets.
     #[must_use]

@@ -11,7 +11,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    metrics::{Metrics, Transport},
+    encrypted::Open,
+    metrics::Transport,
     respond::{Asker, Reply, Responder},
     server::Limits,
     wire::{Dropped, MAX_QUESTION},
@@ -25,7 +26,7 @@ pub(super) async fn serve(
     limits: Limits,
     stop: CancellationToken,
 ) {
-    let _open = Open::new(responder.metrics());
+    let _open = Open::new(&responder);
     // Whatever ends it, the asker sees it closed; there is nobody to tell more.
     if let Err(error) = exchange(stream, from, &responder, limits, &stop).await {
         tracing::debug!(%error, "connection ended");
@@ -106,21 +107,5 @@ async fn send(stream: &mut TcpStream, answer: &[u8], limits: Limits) -> io::Resu
     match timeout(limits.idle, stream.write_all(&framed)).await {
         Ok(sent) => sent,
         Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
-    }
-}
-
-/// Counts a connection as long as it is open, however it ends.
-struct Open<'a>(&'a Metrics);
-
-impl<'a> Open<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
-        metrics.connections().inc();
-        Self(metrics)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.connections().dec();
     }
 }

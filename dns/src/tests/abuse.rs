@@ -152,7 +152,8 @@ async fn says_which_address_is_taken_and_leaves_nothing_bound() {
     let (judge, resolver) = (Arc::clone(&world.judge), Arc::clone(&world.resolver));
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let limits = Limits::default();
-    let settings = Settings { listen: vec![free, world.address], transparent: false, limits };
+    let listen = vec![free, world.address];
+    let settings = Settings { listen, tls: None, https: None, transparent: false, limits };
     let error = Server::bind(&settings, judge, resolver, metrics).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {} over UDP", world.address));
     UdpSocket::bind(free).await.unwrap();

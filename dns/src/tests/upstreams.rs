@@ -129,7 +129,8 @@ async fn does_not_start_as_its_own_upstream() {
     let upstream = format!("udp://{address}").parse().unwrap();
     let resolver = Resolver::new(&[upstream], Arc::clone(&metrics)).unwrap();
     let limits = Limits::default();
-    let settings = Settings { listen: vec![address], transparent: false, limits };
+    let listen = vec![address];
+    let settings = Settings { listen, tls: None, https: None, transparent: false, limits };
     let bound = Server::bind(&settings, Arc::new(judge), Arc::new(resolver), metrics).await;
     assert!(matches!(bound, Err(BindError::Loop { .. })));
 }

@@ -154,7 +154,13 @@ impl World {
         let judge = Arc::new(Bench::default());
         judge.publish(&policy(NXDOMAIN, ""));
         let settings =
-            Settings { listen: vec![listen.parse().unwrap()], transparent: false, limits };
+            Settings {
+                listen: vec![listen.parse().unwrap()],
+                tls: None,
+                https: None,
+                transparent: false,
+                limits,
+            };
         let (dyn_judge, shared) = (Arc::clone(&judge), Arc::clone(&resolver));
         let server = Server::bind(&settings, dyn_judge, shared, metrics).await.unwrap();
         let address = server.addresses()[0];

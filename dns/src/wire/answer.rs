@@ -85,6 +85,8 @@ pub enum Notice {
     Blocked,
     /// Nobody we serve.
     Prohibited,
+    /// The subscriber asks more than its class may.
+    TooMany,
     /// No upstream gave an answer.
     NoReachableAuthority,
     /// We are too busy to ask.
@@ -123,6 +125,11 @@ impl Answer {
             }
         }
         self.attempt(query, false, None)
+    }
+
+    /// Tells the asker to ask again over a connection: no records, and TC set.
+    pub(crate) fn truncated(query: &Query) -> Vec<u8> {
+        Self::empty(Rcode::NoError).attempt(query, false, None)
     }
 
     fn attempt(&self, query: &Query, records: bool, notice: Option<(Notice, &str)>) -> Vec<u8> {
@@ -256,7 +263,7 @@ impl Notice {
             Self::Forged => 4,
             Self::NotReady => 14,
             Self::Blocked => 15,
-            Self::Prohibited => 18,
+            Self::Prohibited | Self::TooMany => 18,
             Self::NoReachableAuthority => 22,
             Self::NetworkError => 23,
         }
@@ -271,6 +278,7 @@ impl Notice {
             Self::NotReady => "no policy loaded",
             Self::Blocked => "not reachable without a plan",
             Self::Prohibited => "unknown subscriber",
+            Self::TooMany => "too many questions",
             Self::NoReachableAuthority => "no upstream answered",
             Self::NetworkError => "too busy",
         }

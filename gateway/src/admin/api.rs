@@ -15,7 +15,12 @@ use prometheus::{Encoder, TextEncoder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Desk, Readiness, problem::Problem};
+use super::{
+    Desk, Readiness,
+    problem::Problem,
+    rehearsal::{self, Rehearsal},
+    status,
+};
 use crate::{
     clock,
     log::Event,
@@ -28,6 +33,7 @@ pub(super) fn routes(desk: Arc<Desk>) -> Router {
         .route("/metrics", get(metrics))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
+        .route("/v1/status", get(status::status))
         .route("/v1/policy", get(policy))
         .route("/v1/policy/reload", post(reload))
         .route("/v1/explain", get(explain))
@@ -54,8 +60,9 @@ async fn readyz(State(desk): State<Arc<Desk>>) -> Response {
         .iter()
         .map(|(name, holds)| format!("{} {name}\n", if *holds { "ok" } else { "no" }))
         .collect();
+    let note = if desk.reloader.restored() { KEPT } else { "" };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, lines).into_response()
+    (status, lines + note).into_response()
 }
 
 async fn policy(State(desk): State<Arc<Desk>>) -> Result<Json<Value>, Problem> {
@@ -89,12 +96,10 @@ async fn reload(
             "sessions_closed": closed,
             "warnings": warnings.iter().map(report::diagnostic).collect::<Vec<_>>(),
         }))),
-        Ok(Reloaded::Rehearsed { serial, warnings, would_close }) => Ok(Json(json!({
-            "outcome": "rehearsed",
-            "serial": serial,
-            "sessions_to_close": would_close,
-            "warnings": warnings.iter().map(report::diagnostic).collect::<Vec<_>>(),
-        }))),
+        Ok(Reloaded::Rehearsed { candidate, running, warnings, sessions }) => {
+            let rehearsal = Rehearsal { candidate, running, warnings, sessions };
+            Ok(Json(rehearsal::report(rehearsal, &desk).await))
+        }
         Ok(Reloaded::Unchanged { snapshot }) => {
             Ok(Json(json!({ "outcome": "unchanged", "policy": description(&snapshot) })))
         }
@@ -167,7 +172,7 @@ impl Desk {
 }
 
 impl Readiness {
-    fn checks(&self, policy: bool) -> [(&'static str, bool); 3] {
+    pub(super) fn checks(&self, policy: bool) -> [(&'static str, bool); 3] {
         use std::sync::atomic::Ordering::Acquire;
         [
             ("policy", policy),
@@ -177,7 +182,7 @@ impl Readiness {
     }
 }
 
-fn description(snapshot: &Snapshot) -> Value {
+pub(super) fn description(snapshot: &Snapshot) -> Value {
     let policy = snapshot.policy();
     json!({
         "name": policy.name(),
@@ -203,6 +208,8 @@ fn refused(error: &ReloadError) -> Problem {
         | ReloadError::TooLarge { .. }
         | ReloadError::Environment { .. }
         | ReloadError::Rollback { .. }
+        | ReloadError::Unsigned { .. }
+        | ReloadError::BadSignature { .. }
         | ReloadError::Steering(_) => Vec::new(),
     };
     let mut detail = error.to_string();
@@ -221,5 +228,7 @@ fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "cannot be understood", detail)
 }
 
+/// Below the checks of `/readyz`: it serves, and somebody should look.
+const KEPT: &str = "note the policy file was refused; the kept copy of the last good one is in force\n";
 /// Octets of a request's body.
 const BODY_MAX: usize = 64 * 1024;

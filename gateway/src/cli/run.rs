@@ -147,6 +147,8 @@ fn explain(error: &StartError) {
         StartError::Admin(_)
         | StartError::Config(ConfigError::Read { .. })
         | StartError::Dns(_)
+        | StartError::Identity(_)
+        | StartError::Key(_)
         | StartError::Log(_)
         | StartError::Metrics(_)
         | StartError::NotPublished

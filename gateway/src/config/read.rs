@@ -16,7 +16,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    AdminConfig, AdminTls, Config, DnsConfig, LogConfig, ProxyConfig, SteeringConfig, SteeringMode,
+    AdminConfig, AdminTls, Config, DnsConfig, EncryptedConfig, LogConfig, ProxyConfig, SteeringConfig, SteeringMode,
 };
 use crate::proxy::Limits;
 
@@ -26,6 +26,8 @@ struct Document {
     node: Spanned<String>,
     environment: Environment,
     policy: PathBuf,
+    require_signature: Option<Spanned<Vec<PathBuf>>>,
+    last_good: Option<PathBuf>,
     #[serde(default)]
     steering: Option<Spanned<Steering>>,
     dns: Dns,
@@ -56,6 +58,24 @@ struct Steering {
 struct Dns {
     listen: Vec<Spanned<String>>,
     upstreams: Spanned<Vec<Spanned<String>>>,
+    tls: Option<Encrypted>,
+    https: Option<Encrypted>,
+    #[serde(default)]
+    limits: DnsLimits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Encrypted {
+    listen: Spanned<Vec<Spanned<String>>>,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DnsLimits {
+    qps_per_subscriber: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -141,8 +161,26 @@ pub(super) fn read(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>),
 
 impl Document {
     fn check(self, folder: &Path, findings: &mut Findings) -> Config {
-        let Self { node, environment, policy, steering, dns, proxy, admin, radius, state, log } =
-            self;
+        let Self {
+            node,
+            environment,
+            policy,
+            require_signature,
+            last_good,
+            steering,
+            dns,
+            proxy,
+            admin,
+            radius,
+            state,
+            log,
+        } = self;
+        if let Some(keys) = require_signature.as_ref().filter(|keys| keys.get_ref().is_empty()) {
+            let message = "signatures are required, but no key is named that may have made them";
+            let help = "name the files of the public keys, or remove the line";
+            findings.error("GW0004", keys.span(), message, Some(help));
+        }
+        let keys = require_signature.map(Spanned::into_inner).unwrap_or_default();
         let name_ok = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.".contains(&octet);
         if node.get_ref().is_empty()
             || node.get_ref().len() > NODE_MAX
@@ -177,10 +215,12 @@ impl Document {
             node: node.into_inner(),
             environment,
             policy: folder.join(policy),
+            require_signature: keys.into_iter().map(|key| folder.join(key)).collect(),
+            last_good: last_good.map(|path| folder.join(path)),
             steering: steering.map_or_else(SteeringConfig::none, |steering| {
                 steering.into_inner().check(findings)
             }),
-            dns: dns.check(findings),
+            dns: dns.check(folder, findings),
             proxy: proxy.map(|proxy| proxy.check(findings)),
             admin: admin.check(folder, findings),
             log: log.check(folder, findings),
@@ -236,7 +276,7 @@ impl Steering {
 }
 
 impl Dns {
-    fn check(self, findings: &mut Findings) -> DnsConfig {
+    fn check(self, folder: &Path, findings: &mut Findings) -> DnsConfig {
         if self.listen.is_empty() {
             findings.error("GW0004", 0..0, "the resolver has no address to listen on", None);
         }
@@ -247,7 +287,30 @@ impl Dns {
             let message = "no upstream resolver can be asked about allowed names";
             findings.error("GW0004", span, message, Some("for example \"udp://198.51.100.53\""));
         }
-        DnsConfig { listen: findings.addresses(self.listen), upstreams }
+        let qps = self.limits.qps_per_subscriber;
+        let default = dns::Limits::default().questions_per_second;
+        DnsConfig {
+            listen: findings.addresses(self.listen),
+            upstreams,
+            tls: self.tls.map(|tls| tls.check(folder, findings)),
+            https: self.https.map(|https| https.check(folder, findings)),
+            qps_per_subscriber: qps.map_or(default, |number| findings.limit(&number)),
+        }
+    }
+}
+
+impl Encrypted {
+    fn check(self, folder: &Path, findings: &mut Findings) -> EncryptedConfig {
+        let Self { listen, certificate, key } = self;
+        if listen.get_ref().is_empty() {
+            let message = "the encrypted listener has no address to listen on";
+            findings.error("GW0004", listen.span(), message, None);
+        }
+        EncryptedConfig {
+            listen: findings.addresses(listen.into_inner()),
+            certificate: folder.join(certificate),
+            key: folder.join(key),
+        }
     }
 }
 
@@ -378,6 +441,13 @@ impl Findings {
                 None
             }
         }
+    }
+
+    fn limit(&mut self, number: &Spanned<u32>) -> u32 {
+        if *number.get_ref() == 0 {
+            self.error("GW0002", number.span(), "a limit of 0 would admit nobody", None);
+        }
+        *number.get_ref()
     }
 
     fn addresses(&mut self, texts: Vec<Spanned<String>>) -> Vec<SocketAddr> {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use policy::{HostName, Snapshot, Subject};
+use policy::{Decision, HostName, Reason, Snapshot, Subject, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -77,6 +77,34 @@ pub(crate) struct Session {
     number: u64,
     destination: Option<SocketAddr>,
     outcome: Outcome,
+}
+
+/// A live session that another policy would judge otherwise.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionChange {
+    /// Whose it is. Personal: shown as a pseudonym only.
+    pub(crate) subscriber: IpAddr,
+    /// The protocol's name.
+    pub(crate) protocol: &'static str,
+    /// The host it was allowed.
+    pub(crate) host: HostName,
+    /// The port the subscriber connected to.
+    pub(crate) port: u16,
+    /// What holds.
+    pub(crate) now: Standing,
+    /// What would hold.
+    pub(crate) then: Standing,
+}
+
+/// How a live session is judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// The subscriber's class.
+    pub(crate) class: String,
+    /// The verdict.
+    pub(crate) verdict: Verdict,
+    /// Why.
+    pub(crate) reason: Reason,
 }
 
 /// A session limit that was reached.
@@ -145,9 +173,37 @@ impl Sessions {
         self.table.lock().unwrap_or_else(PoisonError::into_inner).live.len()
     }
 
-    /// How many live sessions `snapshot` would close.
-    pub(crate) fn denied_under(&self, snapshot: &Snapshot, judge: &dyn dns::Judge) -> usize {
-        self.denied(snapshot, judge).len()
+    /// The live sessions whose verdict under `candidate` is another than under `running`, and
+    /// those that `candidate` denies; these first, then in the order of their opening.
+    pub(crate) fn changed_under(
+        &self,
+        running: &Snapshot,
+        candidate: &Snapshot,
+        judge: &dyn dns::Judge,
+    ) -> Vec<SessionChange> {
+        let now = judge.now();
+        let change = |live: Arc<Live>| {
+            let Named { host, .. } = live.named()?;
+            let subscriber = judge.subscriber(live.subscriber);
+            let request = live.protocol.request(&host, live.port);
+            let standing = |snapshot: &Snapshot| {
+                let subject = Subject::Subscriber(&subscriber);
+                Standing::from(policy::decide(snapshot.policy(), subject, request, now))
+            };
+            let (now, then) = (standing(running), standing(candidate));
+            let protocol = request.protocol();
+            (now.verdict != then.verdict || !then.passes()).then(|| SessionChange {
+                subscriber: live.subscriber,
+                protocol,
+                port: live.port,
+                now,
+                then,
+                host: host.clone(),
+            })
+        };
+        let mut changes: Vec<SessionChange> = self.live().into_iter().filter_map(change).collect();
+        changes.sort_by_key(|change| change.then.passes());
+        changes
     }
 
     /// Judges every live session again under `snapshot` and closes those it denies; the others are
@@ -161,11 +217,6 @@ impl Sessions {
     }
 
     fn denied(&self, snapshot: &Snapshot, judge: &dyn dns::Judge) -> Vec<Arc<Live>> {
-        // Copied out, so that accepting goes on while 100,000 sessions are judged.
-        let live: Vec<Arc<Live>> = {
-            let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-            table.live.values().map(Arc::clone).collect()
-        };
         let now = judge.now();
         let denies = |live: &Arc<Live>| {
             let Some(Named { host, generation }) = live.named() else {
@@ -186,7 +237,13 @@ impl Sessions {
             }
             !decision.passes()
         };
-        live.into_iter().filter(denies).collect()
+        self.live().into_iter().filter(denies).collect()
+    }
+
+    /// Copied out, so that accepting goes on while 100,000 sessions are judged.
+    fn live(&self) -> Vec<Arc<Live>> {
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.live.values().map(Arc::clone).collect()
     }
 
     /// Asks sessions between two requests to end.
@@ -200,6 +257,23 @@ impl Sessions {
         for live in table.live.values() {
             live.closed.cancel();
         }
+    }
+}
+
+impl Standing {
+    /// Whether the session goes on.
+    pub(crate) fn passes(&self) -> bool {
+        match self.verdict {
+            Verdict::Allow | Verdict::Observe => true,
+            Verdict::Deny => false,
+        }
+    }
+}
+
+impl From<Decision<'_>> for Standing {
+    fn from(decision: Decision<'_>) -> Self {
+        let (verdict, reason) = (decision.verdict(), decision.reason());
+        Self { class: decision.class_label().to_owned(), verdict, reason }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 use super::{Reloader, Trigger};
+use crate::signature::signature_path;
 
 /// Why the file cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +102,11 @@ fn folders(path: &Path) -> BTreeSet<PathBuf> {
 /// The names whose change matters: other files of the folder, such as logs, change all the time.
 fn names(path: &Path) -> BTreeSet<OsString> {
     let real = std::fs::canonicalize(path).ok();
-    let own = [Some(path), real.as_deref()].into_iter().flatten().filter_map(Path::file_name);
+    let files: Vec<PathBuf> = [Some(path), real.as_deref()].into_iter().flatten().map(Path::to_owned).collect();
+    // The signature may come after the file it is for.
+    let signatures = files.iter().map(|path| signature_path(path));
+    let all: Vec<PathBuf> = files.iter().cloned().chain(signatures).collect();
+    let own = all.iter().filter_map(|path| path.file_name());
     own.map(OsString::from).chain([OsString::from(CONFIG_MAP_LINK)]).collect()
 }
 

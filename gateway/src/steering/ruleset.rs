@@ -18,6 +18,10 @@ pub(super) const TABLE: &str = "postern";
 pub(crate) struct Ports {
     /// Of the resolver.
     pub(crate) dns: Vec<SocketAddr>,
+    /// Of the resolver over TLS; empty if it is not served.
+    pub(crate) dot: Vec<SocketAddr>,
+    /// Of the resolver over HTTPS, which is asked by its own address; empty if it is not served.
+    pub(crate) doh: Vec<SocketAddr>,
     /// Of the proxy's port 80; empty without a proxy.
     pub(crate) http: Vec<SocketAddr>,
     /// Of the proxy's port 443; empty without a proxy.
@@ -41,6 +45,7 @@ pub(super) fn ruleset(config: &SteeringConfig, ports: &Ports) -> Result<String, 
         SteeringMode::Tproxy => format!("meta mark {}", config.mark),
         SteeringMode::Redirect | SteeringMode::None => "ct status dnat".to_owned(),
     };
+    let asked_directly: String = ports.doh.iter().map(asked_directly).collect();
     let _ = write!(
         text,
         "
@@ -48,7 +53,7 @@ pub(super) fn ruleset(config: &SteeringConfig, ports: &Ports) -> Result<String, 
     type filter hook input priority filter; policy accept;
     iifname != {{ {interfaces} }} accept
     {ours} accept
-    icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
+{asked_directly}    icmp type {{ destination-unreachable, time-exceeded, parameter-problem }} accept
     icmpv6 type {{ destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} accept
     icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert }} ip6 hoplimit 255 accept
     icmp type echo-request limit rate 50/second accept
@@ -184,12 +189,13 @@ struct Steered<'a> {
 fn steered(ports: &Ports) -> impl Iterator<Item = Steered<'_>> {
     [
         ("dns", "meta l4proto { tcp, udp } th dport 53", ports.dns.as_slice()),
+        ("dot", "tcp dport 853", ports.dot.as_slice()),
         ("http", "tcp dport 80", ports.http.as_slice()),
         ("https", "tcp dport 443", ports.https.as_slice()),
     ]
     .into_iter()
     .map(|(service, traffic, addresses)| Steered { service, traffic, addresses })
-    // Without a proxy its ports are refused like every other.
+    // Without a proxy, or a certificate, its ports are refused like every other.
     .filter(|steered| !steered.addresses.is_empty())
 }
 
@@ -206,6 +212,17 @@ impl<'a> Steered<'a> {
             ("ipv4", find("IPv4", SocketAddr::is_ipv4)?),
             ("ipv6", find("IPv6", SocketAddr::is_ipv6)?),
         ])
+    }
+}
+
+/// Lets subscribers ask a listener by its own address.
+fn asked_directly(address: &SocketAddr) -> String {
+    let (family, keyword) = if address.is_ipv4() { ("ipv4", "ip") } else { ("ipv6", "ip6") };
+    let (ip, port) = (address.ip(), address.port());
+    if ip.is_unspecified() {
+        format!("    meta nfproto {family} tcp dport {port} accept\n")
+    } else {
+        format!("    {keyword} daddr {ip} tcp dport {port} accept\n")
     }
 }
 
@@ -231,7 +248,8 @@ mod tests {
         let both = |port: u16| {
             vec![format!("0.0.0.0:{port}").parse().unwrap(), format!("[::]:{port}").parse().unwrap()]
         };
-        Ports { dns: both(5353), http: both(8080), https: both(8443) }
+        let (dns, http, https) = (both(5353), both(8080), both(8443));
+        Ports { dns, http, https, ..Ports::default() }
     }
 
     #[test]
@@ -254,6 +272,35 @@ mod tests {
         ports.https.pop();
         let error = ruleset(&config(SteeringMode::Tproxy), &ports).unwrap_err();
         assert!(error.to_string().contains("no https listener for IPv6"), "{error}");
+    }
+
+    #[test]
+    fn steers_dns_over_tls_where_it_is_served_and_refuses_it_elsewhere() {
+        let both = ["0.0.0.0:8853", "[::]:8853"].map(|address| address.parse().unwrap()).to_vec();
+        for mode in [SteeringMode::Tproxy, SteeringMode::Redirect] {
+            let without = ruleset(&config(mode), &ports()).unwrap();
+            assert!(!without.contains("853 counter"), "{without}");
+            let with = ruleset(&config(mode), &Ports { dot: both.clone(), ..ports() }).unwrap();
+            for family in ["ipv4", "ipv6"] {
+                let rule = format!("meta nfproto {family} tcp dport 853 counter name steered");
+                assert!(with.contains(&rule), "{with}");
+            }
+        }
+        let one = Ports { dot: both[..1].to_vec(), ..ports() };
+        let error = ruleset(&config(SteeringMode::Tproxy), &one).unwrap_err();
+        assert!(error.to_string().contains("no dot listener for IPv6"), "{error}");
+    }
+
+    #[test]
+    fn dns_over_https_is_asked_by_its_own_address_and_never_steered() {
+        let doh = ["192.0.2.1:9443", "[::]:9443"].map(|address| address.parse().unwrap()).to_vec();
+        for mode in [SteeringMode::Tproxy, SteeringMode::Redirect] {
+            let text = ruleset(&config(mode), &Ports { doh: doh.clone(), ..ports() }).unwrap();
+            let (steering, input) = text.split_once("chain own_input").unwrap();
+            assert!(!steering.contains("9443"), "{steering}");
+            assert!(input.contains("ip daddr 192.0.2.1 tcp dport 9443 accept\n"), "{input}");
+            assert!(input.contains("meta nfproto ipv6 tcp dport 9443 accept\n"), "{input}");
+        }
     }
 
     #[test]

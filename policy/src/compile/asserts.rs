@@ -2,14 +2,16 @@
 
 use toml::Spanned;
 
-use super::Terms;
+use super::{Promises, Terms};
 use crate::{
+    cases::{Case, Expectation, Who},
     code::Code,
     decide::{Subject, Verdict},
     diagnostic::{Fault, Findings},
     document::{Assert, Document},
     nearest::suggest,
     policy::Policy,
+    rule::Place,
     target::Target,
 };
 
@@ -29,6 +31,9 @@ pub(super) fn check(
             findings.add(class.span(), Fault::new(Code::UnknownClass, message).maybe_help(help));
             continue;
         }
+        if terms.promises == Promises::Listed {
+            continue;
+        }
         for target in &assert.allow {
             hold(assert, name, target, Verdict::Allow, policy, terms, findings);
         }
@@ -36,6 +41,33 @@ pub(super) fn check(
             hold(assert, name, target, Verdict::Deny, policy, terms, findings);
         }
     }
+}
+
+/// The asserts as cases that can be held again.
+pub(super) fn list(document: &Document<'_>, terms: &Terms) -> Vec<Case> {
+    let place = |span: std::ops::Range<usize>| Place {
+        file: terms.file.clone(),
+        line: terms.lines.line(span.start),
+        span,
+    };
+    let expectation = |target: &Spanned<Target>, promised| Expectation {
+        target: target.get_ref().clone(),
+        promised,
+        place: place(target.span()),
+    };
+    let case = |assert: &Assert<'_>| {
+        let class = assert.class.as_ref()?;
+        let allow = assert.allow.iter().map(|target| expectation(target, Verdict::Allow));
+        let deny = assert.deny.iter().map(|target| expectation(target, Verdict::Deny));
+        Some(Case {
+            name: assert.name.map(Into::into),
+            who: Who::Class((*class.get_ref()).into()),
+            at: None,
+            expectations: allow.chain(deny).collect(),
+            place: place(class.span()),
+        })
+    };
+    document.asserts.iter().filter_map(case).collect()
 }
 
 fn hold(

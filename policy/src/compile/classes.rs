@@ -18,7 +18,7 @@ use crate::{
     host::HostTable,
     nearest::suggest,
     policy::{Environment, Policy},
-    rule::Place,
+    rule::{Listing, Place},
     sim::{Identity, IdentityRange},
 };
 
@@ -65,7 +65,10 @@ fn build_one(
             continue;
         }
         for (index, rule) in range.clone().zip(sets.rules().get(range).unwrap_or_default()) {
-            table.insert(&rule.pattern, index);
+            // Far more entries than a document may hold would not fit.
+            if let Ok(place) = u32::try_from(index) {
+                table.insert(&rule.pattern, Listing::new(place, rule));
+            }
         }
         hostsets.push(full);
     }

@@ -13,7 +13,7 @@ use crate::{
     document::{Class, Document, Host, HostSet},
     limits::{EXPIRY_DAYS, REVIEW_DAYS},
     nearest::suggest,
-    rule::{Place, Rule},
+    rule::{Place, Rule, Scheme},
 };
 
 /// Host sets by name, and the rules of those that were asked for.
@@ -96,7 +96,7 @@ impl<'d> Sets<'d> {
         self.rules.extend(set.entries().iter().map(|entry| Rule {
             hostset: full.clone(),
             pattern: entry.pattern().clone(),
-            schemes: entry.schemes().to_vec(),
+            schemes: Scheme::lists(entry.schemes()),
             ports: entry.ports().to_vec(),
             expires: None,
             networks: Vec::new(),
@@ -144,7 +144,7 @@ fn rule(hostset: &Arc<str>, host: &Host<'_>, terms: &Terms) -> Option<Rule> {
     Some(Rule {
         hostset: hostset.clone(),
         pattern: host.pattern.clone()?,
-        schemes: host.schemes.clone(),
+        schemes: Scheme::lists(&host.schemes),
         ports: host.ports.clone(),
         expires: host.expires.as_ref().map(|last| *last.get_ref()),
         networks: host.networks.clone(),

@@ -19,7 +19,7 @@ pub(crate) fn compare(
     now: Timestamp,
 ) -> Vec<(Vec<Access>, Vec<Access>, Vec<Region>)> {
     let cells = Cells::of(old.0, new.0);
-    let sides = [old, new].map(|(policy, class)| Side { policy, class: Some(class) });
+    let sides = [old, new].map(|(policy, class)| Side::of(policy, Some(class)));
     let mut groups: BTreeMap<[Vec<Access>; 2], BTreeSet<Cell>> = BTreeMap::new();
     for (cell, host, listed) in cells.iter() {
         let both = sides.map(|side| allowed(side, host, listed, now));

@@ -112,8 +112,8 @@ pub enum Words {
 /// One class of one policy; no class, or one that the policy lacks, denies everything.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Side<'p> {
-    pub(super) policy: &'p Policy,
-    pub(super) class: Option<&'p str>,
+    policy: &'p Policy,
+    class: Option<&'p str>,
 }
 
 /// What changes from `old` to `new`, in order.
@@ -225,6 +225,10 @@ fn words(old: &Rule, new: &Rule) -> Option<Words> {
 }
 
 impl<'p> Side<'p> {
+    pub(super) fn of(policy: &'p Policy, class: Option<&'p str>) -> Self {
+        Self { policy, class }
+    }
+
     pub(super) fn decide(self, request: Request<'_>, now: Timestamp) -> Decision<'p> {
         // No class has the empty name.
         decide(self.policy, Subject::Class(self.class.unwrap_or_default()), request, now)

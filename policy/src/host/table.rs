@@ -1,48 +1,68 @@
-//! The matcher: patterns filed by label, rightmost first; the most specific entry speaks first.
+//! The matcher: patterns filed by the name they end in; the most specific entry speaks first.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{hash::BuildHasher, ops::ControlFlow};
+
+use compact_str::CompactString;
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use super::{HostName, HostPattern, PatternKind};
 
 /// Values filed under host patterns.
 ///
 /// Specificity is the length of the fixed text; for equal text exact, then below, then both, then
-/// suffix. An empty table matches nothing.
+/// suffix. An empty table matches nothing. A look-up takes one probe for each label of the name,
+/// up to as many labels as the longest pattern has, whatever the number of patterns.
 #[derive(Clone, Debug)]
 pub struct HostTable<T> {
-    root: Node<T>,
+    /// By name. Only probed, never walked, so its order shows nowhere. What is in it comes from the
+    /// policy's author: no key of a subscriber's choice can crowd it.
+    ends: HashTable<End<T>>,
+    /// Labels of the longest name in `ends`.
+    depth: usize,
+}
+
+/// A name that some patterns end in, at a label boundary.
+///
+/// What is usual lies in place: a short name, one shape, one value. In a large table each step to
+/// other memory costs a hundred nanoseconds.
+#[derive(Clone, Debug)]
+struct End<T> {
+    name: CompactString,
+    /// Exact, suffixes with the longest first, below, both.
+    filed: SmallVec<[Filed<T>; 1]>,
 }
 
 #[derive(Clone, Debug)]
-struct Node<T> {
-    children: BTreeMap<Box<str>, Self>,
-    exact: Vec<T>,
-    below: Vec<T>,
-    both: Vec<T>,
-    /// Ends of a label, longest first.
-    suffixes: Vec<(Box<str>, Vec<T>)>,
+struct Filed<T> {
+    shape: Shape,
+    values: SmallVec<[T; 1]>,
+}
+
+/// How a pattern goes on to the left of its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Shape {
+    Exact,
+    /// The label to the left ends in this.
+    Suffix(Box<str>),
+    Below,
+    Both,
 }
 
 impl<T> HostTable<T> {
     /// Files `value` under `pattern`, after the values that are there already.
     pub fn insert(&mut self, pattern: &HostPattern, value: T) {
-        let mut labels: Vec<&str> = pattern.base().labels().collect();
-        let tail = match pattern.kind() {
-            PatternKind::Suffix if !labels.is_empty() => Some(labels.remove(0)),
-            PatternKind::Suffix | PatternKind::Exact | PatternKind::Below | PatternKind::Both => {
-                None
-            }
+        let base = pattern.base().as_str();
+        let (name, shape) = match (pattern.kind(), base.split_once('.')) {
+            (PatternKind::Exact, _) => (base, Shape::Exact),
+            (PatternKind::Below, _) => (base, Shape::Below),
+            (PatternKind::Both, _) => (base, Shape::Both),
+            (PatternKind::Suffix, Some((label, parent))) => (parent, Shape::Suffix(label.into())),
+            // A suffix lies below its `within`, so there is a dot; without one it matches nothing.
+            (PatternKind::Suffix, None) => return,
         };
-        let mut node = &mut self.root;
-        for label in labels.into_iter().rev() {
-            node = node.children.entry(label.into()).or_default();
-        }
-        match (pattern.kind(), tail) {
-            (PatternKind::Exact, _) => node.exact.push(value),
-            (PatternKind::Below, _) => node.below.push(value),
-            (PatternKind::Both, _) => node.both.push(value),
-            (PatternKind::Suffix, tail) => node.file_suffix(tail.unwrap_or_default(), value),
-        }
+        self.end(name).file(shape, value);
     }
 
     /// Shows the values of every pattern that matches `host`, most specific pattern first, until
@@ -52,71 +72,107 @@ impl<T> HostTable<T> {
         host: &HostName,
         mut visit: impl FnMut(&'t [T]) -> ControlFlow<B>,
     ) -> Option<B> {
-        match descend(&self.root, host.as_str(), &mut visit) {
+        match self.walk(host.as_str(), &mut visit) {
             ControlFlow::Break(found) => Some(found),
             ControlFlow::Continue(()) => None,
+        }
+    }
+
+    /// From the longest end of `host` that can be filed to the shortest.
+    fn walk<'t, B>(
+        &'t self,
+        host: &str,
+        visit: &mut impl FnMut(&'t [T]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut left = start_of_last_labels(host, self.depth);
+        while let Some((before, end)) = host.split_at_checked(left) {
+            if let Some(end) = self.find(end) {
+                let label = before.strip_suffix('.').map(|before| {
+                    before.rsplit_once('.').map_or(before, |(_, label)| label)
+                });
+                end.show(label, visit)?;
+            }
+            match end.find('.') {
+                Some(dot) => left += dot + 1,
+                None => break,
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn find(&self, name: &str) -> Option<&End<T>> {
+        self.ends.find(hash(name), |end| end.name == name)
+    }
+
+    /// The end of this name, made if there is none yet.
+    fn end(&mut self, name: &str) -> &mut End<T> {
+        self.depth = self.depth.max(name.split('.').count());
+        self.ends
+            .entry(hash(name), |end| end.name == name, |end| hash(&end.name))
+            .or_insert_with(|| End { name: name.into(), filed: SmallVec::new() })
+            .into_mut()
+    }
+}
+
+impl<T> End<T> {
+    fn file(&mut self, shape: Shape, value: T) {
+        match self.filed.iter_mut().find(|filed| filed.shape == shape) {
+            Some(filed) => filed.values.push(value),
+            None => {
+                let at = self.filed.partition_point(|known| known.shape.rank() < shape.rank());
+                self.filed.insert(at, Filed { shape, values: SmallVec::from_buf([value]) });
+            }
+        }
+    }
+
+    /// `label` is the one to the left of this end; none if the end is the whole name.
+    fn show<'t, B>(
+        &'t self,
+        label: Option<&str>,
+        visit: &mut impl FnMut(&'t [T]) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        for Filed { shape, values } in &self.filed {
+            let matches = match (shape, label) {
+                (Shape::Exact, label) => label.is_none(),
+                (Shape::Both, _) | (Shape::Below, Some(_)) => true,
+                (Shape::Suffix(tail), Some(label)) => label.ends_with(&**tail),
+                (Shape::Below | Shape::Suffix(_), None) => false,
+            };
+            if matches {
+                visit(values)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Shape {
+    /// The order in which the patterns of one end speak; longer suffixes before shorter ones.
+    fn rank(&self) -> (u8, usize) {
+        match self {
+            Self::Exact => (0, 0),
+            Self::Suffix(tail) => (1, usize::MAX - tail.len()),
+            Self::Below => (2, 0),
+            Self::Both => (3, 0),
         }
     }
 }
 
 impl<T> Default for HostTable<T> {
     fn default() -> Self {
-        Self { root: Node::default() }
+        Self { ends: HashTable::new(), depth: 0 }
     }
 }
 
-impl<T> Node<T> {
-    fn file_suffix(&mut self, tail: &str, value: T) {
-        if let Some((_, values)) = self.suffixes.iter_mut().find(|(known, _)| &**known == tail) {
-            values.push(value);
-            return;
-        }
-        let at = self.suffixes.partition_point(|(known, _)| known.len() >= tail.len());
-        self.suffixes.insert(at, (tail.into(), vec![value]));
-    }
+/// Where the last `count` labels of `host` begin: a name may have 127 labels, and those beyond the
+/// longest pattern are not worth a probe each.
+fn start_of_last_labels(host: &str, count: usize) -> usize {
+    let Some(before) = count.checked_sub(1) else { return host.len() };
+    host.rmatch_indices('.').nth(before).map_or(0, |(dot, _)| dot + 1)
 }
 
-impl<T> Default for Node<T> {
-    fn default() -> Self {
-        Self {
-            children: BTreeMap::new(),
-            exact: Vec::new(),
-            below: Vec::new(),
-            both: Vec::new(),
-            suffixes: Vec::new(),
-        }
-    }
-}
-
-/// `rest` is the part of the name left of the labels already consumed; empty when none is left.
-/// The depth is bounded by the labels of a [`HostName`], at most 127.
-fn descend<'t, T, B>(
-    node: &'t Node<T>,
-    rest: &str,
-    visit: &mut impl FnMut(&'t [T]) -> ControlFlow<B>,
-) -> ControlFlow<B> {
-    if rest.is_empty() {
-        show(&node.exact, visit)?;
-        return show(&node.both, visit);
-    }
-    let (left, label) = rest.rsplit_once('.').unwrap_or(("", rest));
-    if let Some(child) = node.children.get(label) {
-        descend(child, left, visit)?;
-    }
-    for (tail, values) in &node.suffixes {
-        if label.ends_with(&**tail) {
-            show(values, visit)?;
-        }
-    }
-    show(&node.below, visit)?;
-    show(&node.both, visit)
-}
-
-fn show<'t, T, B>(
-    values: &'t [T],
-    visit: &mut impl FnMut(&'t [T]) -> ControlFlow<B>,
-) -> ControlFlow<B> {
-    if values.is_empty() { ControlFlow::Continue(()) } else { visit(values) }
+fn hash(name: &str) -> u64 {
+    FixedState::with_seed(0).hash_one(name)
 }
 
 #[cfg(test)]
