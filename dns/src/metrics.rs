@@ -216,7 +216,8 @@ const RATE_TAKEOVERS_HELP: &str =
 const CONNECTIONS: &str = "postern_dns_connections";
 const CONNECTIONS_HELP: &str = "DNS connections that are open, encrypted or not.";
 const REFUSED_CONNECTIONS: &str = "postern_dns_refused_connections_total";
-const REFUSED_CONNECTIONS_HELP: &str = "DNS connections closed before the first question, by reason.";
+const REFUSED_CONNECTIONS_HELP: &str =
+    "DNS connections closed before the first question, by reason.";
 const UPSTREAM_SECONDS: &str = "postern_dns_upstream_seconds";
 const UPSTREAM_SECONDS_HELP: &str = "Time an upstream resolver took for an answer that was used.";
 const UPSTREAM_FAILURES: &str = "postern_upstream_failures_total";

@@ -92,10 +92,7 @@ pub(crate) fn denied(policy: &Policy, record_type: u16) -> Plan<'static> {
 pub(crate) fn no_host(policy: &Policy, name: &Name, record_type: u16) -> Answer {
     match denied(policy, record_type) {
         Plan::Answer(answer) if !(name.is_root() && answer.rcode == Rcode::NameError) => answer,
-        Plan::Answer(_)
-        | Plan::Portal { .. }
-        | Plan::Special(_)
-        | Plan::Resolve { .. } => {
+        Plan::Answer(_) | Plan::Portal { .. } | Plan::Special(_) | Plan::Resolve { .. } => {
             Answer { notice: Some(Notice::Blocked), ..no_data(policy.dns().denied_ttl) }
         }
     }

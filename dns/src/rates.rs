@@ -65,12 +65,7 @@ impl Rates {
     /// Counts a question of `asking`, who may ask `per_second` a second, at `now` since whenever.
     ///
     /// Also says whether it had to take over a bucket that was not full.
-    pub(crate) fn count(
-        &mut self,
-        asking: Asking,
-        per_second: u32,
-        now: Duration,
-    ) -> (Rate, bool) {
+    pub(crate) fn count(&mut self, asking: Asking, per_second: u32, now: Duration) -> (Rate, bool) {
         self.tidy(now);
         let (bucket, is_new, is_taken_over) = self.bucket(asking, now);
         let due = Duration::from_secs(1)
@@ -156,7 +151,8 @@ mod tests {
     fn lets_a_seconds_worth_through_at_once_and_then_as_many_as_the_rate_says() {
         for rate in [1, 3, 20, 200] {
             let mut rates = Rates::new(64);
-            let passes = |rates: &mut Rates, now| rates.count(asking(1), rate, now).0 == Rate::Within;
+            let passes =
+                |rates: &mut Rates, now| rates.count(asking(1), rate, now).0 == Rate::Within;
             let passed = (0..1_000).filter(|_| passes(&mut rates, millis(0))).count();
             assert_eq!(passed, rate as usize);
             let passed = (1..=10_000).filter(|now| passes(&mut rates, millis(*now))).count();

@@ -190,10 +190,11 @@ fn bind_encrypted(
 ) -> Result<Vec<(TcpListener, SocketAddr, Door)>, BindError> {
     let Some(Encrypted { listen, identity }) = wanted else { return Ok(Vec::new()) };
     let protocol = dialect.name();
-    let door = Door::new(identity, dialect)
-        .map_err(|source| BindError::Identity { protocol, source })?;
+    let door =
+        Door::new(identity, dialect).map_err(|source| BindError::Identity { protocol, source })?;
     let bind = |address: &SocketAddr| {
-        let failed = |error: io::Error| BindError::Tcp { address: *address, source: Arc::new(error) };
+        let failed =
+            |error: io::Error| BindError::Tcp { address: *address, source: Arc::new(error) };
         let listener = stream::bind(*address, transparent)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok((listener, address, door.clone()))

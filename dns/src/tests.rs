@@ -4,6 +4,8 @@
 mod abuse;
 mod answers;
 mod denials;
+mod encrypted;
+mod rates;
 mod scripted;
 mod upstreams;
 mod world;

@@ -8,9 +8,14 @@ mod drift;
 mod explain;
 mod hostsets;
 mod lab;
+mod man;
+mod node;
 mod policies;
+mod policy;
+mod reload;
 mod replay;
 mod run;
+mod status;
 mod suggest;
 mod test;
 
@@ -47,10 +52,19 @@ enum Command {
     Replay(replay::ReplayCommand),
     /// Propose entries for what a decision log says was denied.
     Suggest(suggest::SuggestCommand),
-    /// List the built-in host sets, or show one.
+    /// List, show and export the built-in host sets; import a published table.
     Hostsets(hostsets::HostsetsCommand),
+    /// Make keys, sign a policy, verify its signature.
+    Policy(policy::PolicyCommand),
+    /// Let a running gateway read its policy again, or say what that would change.
+    Reload(reload::ReloadCommand),
+    /// Say what a running gateway does: policy, readiness, sessions, counts.
+    Status(status::StatusCommand),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsCommand),
+    /// Write the manual pages.
+    #[command(hide = true)]
+    Man(man::ManCommand),
 }
 
 /// Runs the program; the process ends with what it returns.
@@ -68,6 +82,10 @@ pub fn main() -> ExitCode {
         Command::Replay(command) => replay::run(command),
         Command::Suggest(command) => suggest::run(command),
         Command::Hostsets(command) => hostsets::run(command),
+        Command::Policy(command) => policy::run(command),
+        Command::Reload(command) => reload::run(command),
+        Command::Status(command) => status::run(command),
+        Command::Man(command) => man::run(command),
         Command::Completions(command) => completions::run(command),
     }
 }

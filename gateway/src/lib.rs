@@ -7,6 +7,7 @@
 mod admin;
 mod app;
 mod cli;
+mod client;
 mod clock;
 mod config;
 mod court;

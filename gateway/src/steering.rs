@@ -4,11 +4,11 @@
 //! forward chain refuses whatever the proxy did not take: TPROXY alone lets packets through when
 //! its listener is gone. The table outlives a killed process, so the garden stays shut.
 
+mod limits;
 mod ruleset;
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
@@ -18,12 +18,13 @@ use policy::Policy;
 
 use crate::config::{SteeringConfig, SteeringMode};
 
+use self::limits::RefusalLimits;
+
 /// Steering that is in force; removed by [`Steering::remove`], left behind by everything else.
 #[derive(Debug)]
 pub(crate) struct Steering {
     config: SteeringConfig,
-    /// Kernel settings as they were, to be put back.
-    settings: Vec<(PathBuf, String)>,
+    limits: RefusalLimits,
 }
 
 /// Why steering could not be put in place or removed.
@@ -53,15 +54,16 @@ impl Steering {
         ports: &Ports,
         policy: &Policy,
     ) -> Result<Self, SteeringError> {
-        let text = ruleset::ruleset(config, ports)?;
-        run_with_input("nft", &["-f", "-"], &(text + &ruleset::sets(policy)))?;
-        let mut steering = Self { config: config.clone(), settings: Vec::new() };
+        let limits = RefusalLimits::before(&left_behind());
+        let text = ruleset::ruleset(config, ports, &limits.note())? + &ruleset::sets(policy);
+        run_with_input("nft", &["-f", "-"], &text)?;
+        let steering = Self { config: config.clone(), limits };
         if let Err(error) = steering.install_routes() {
             // Half a steering would be worse than none: the caller exits, so take back the table.
             let _ = steering.remove();
             return Err(error);
         }
-        steering.lift_refusal_limits();
+        steering.limits.lift();
         Ok(steering)
     }
 
@@ -75,11 +77,7 @@ impl Steering {
     pub(crate) fn remove(&self) -> Result<(), SteeringError> {
         let table = run("nft", &["delete", "table", "inet", ruleset::TABLE]);
         let routes = self.remove_routes();
-        for (path, value) in &self.settings {
-            if let Err(error) = std::fs::write(path, value) {
-                tracing::warn!(path = %path.display(), %error, "kernel setting not put back");
-            }
-        }
+        self.limits.put_back();
         table.and(routes)
     }
 
@@ -113,53 +111,17 @@ impl Steering {
         }
         result
     }
-
-    /// The kernel bounds ICMP errors, for each destination and (bursts of 50) for all together; past
-    /// a bound "refused at once" becomes silence, and an application waits for seconds. Refusals are
-    /// taken out of both bounds, every other ICMP message stays within them.
-    fn lift_refusal_limits(&mut self) {
-        let lifts: [(&str, fn(&str) -> Option<String>); 2] = [
-            ("/proc/sys/net/ipv4/icmp_ratemask", without_unreachable4),
-            ("/proc/sys/net/ipv6/icmp/ratemask", without_unreachable6),
-        ];
-        for (path, without_unreachable) in lifts {
-            let path = PathBuf::from(path);
-            let lifted = std::fs::read_to_string(&path).and_then(|before| {
-                let after =
-                    without_unreachable(before.trim()).ok_or(io::ErrorKind::InvalidData)?;
-                std::fs::write(&path, after).map(|()| before)
-            });
-            match lifted {
-                Ok(before) => self.settings.push((path, before)),
-                Err(error) => tracing::warn!(
-                    path = %path.display(), %error,
-                    "ICMP refusals stay limited: a burst of refused datagrams will meet silence"
-                ),
-            }
-        }
-    }
 }
 
-/// The mask of limited ICMP types, a number, without "destination unreachable" (RFC 792).
-fn without_unreachable4(mask: &str) -> Option<String> {
-    let mask: u32 = mask.parse().ok()?;
-    Some((mask & !(1 << 3)).to_string())
-}
-
-/// The list of limited ICMPv6 types, as in `0-1,3-127`, without "destination unreachable" (RFC 4443
-/// section 3.1).
-fn without_unreachable6(types: &str) -> Option<String> {
-    let mut left = Vec::new();
-    for range in types.split(',').filter(|range| !range.is_empty()) {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u8, u8) = (first.parse().ok()?, last.parse().ok()?);
-        for (first, last) in [(first, last.min(0)), (first.max(2), last)] {
-            if first <= last {
-                left.push(format!("{first}-{last}"));
-            }
-        }
-    }
-    Some(left.join(","))
+/// The table that a killed process left, as nft shows it; empty without one.
+fn left_behind() -> String {
+    let listed = Command::new("nft")
+        .args(["list", "table", "inet", ruleset::TABLE])
+        .env("PATH", PATH)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
 fn run(program: &'static str, arguments: &[&str]) -> Result<(), SteeringError> {
@@ -207,26 +169,3 @@ fn output(program: &str, arguments: &[&str], input: &str) -> io::Result<Output> 
 
 /// An unprivileged user's path may lack the system directories.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refusals_alone_are_taken_out_of_the_limits() {
-        for (mask, left) in [("6168", Some("6160")), ("8", Some("0")), ("0", Some("0")), ("x", None)] {
-            assert_eq!(without_unreachable4(mask).as_deref(), left, "{mask}");
-        }
-        for (types, left) in [
-            ("0-1,3-127", Some("0-0,3-127")),
-            ("1", Some("")),
-            ("0-127", Some("0-0,2-127")),
-            ("2,4-5", Some("2-2,4-5")),
-            ("0", Some("0-0")),
-            ("", Some("")),
-            ("x-y", None),
-        ] {
-            assert_eq!(without_unreachable6(types).as_deref(), left, "{types}");
-        }
-    }
-}

@@ -26,7 +26,7 @@ use cells::Cells;
 use reach::{Side, compare};
 
 use crate::{
-    class::{Class, Limits},
+    class::{Action, Class, Limits},
     policy::{DnsDenial, HttpDenial, Policy},
 };
 
@@ -45,6 +45,10 @@ pub struct ClassDelta {
     pub name: Box<str>,
     /// Which of the policies has it.
     pub presence: Presence,
+    /// How much passed before.
+    pub old: Scope,
+    /// How much passes after.
+    pub new: Scope,
     /// What changes, in order; where only one policy has the class, the other denies everything.
     pub changes: Vec<ReachChange>,
 }
@@ -69,8 +73,23 @@ pub struct Move {
     pub to: Option<Box<str>>,
     /// Who they are: those of any of the groups, which do not overlap.
     pub who: Vec<Group>,
+    /// How much passed for them before.
+    pub old: Scope,
+    /// How much passes for them after.
+    pub new: Scope,
     /// What changes for them, in order.
     pub changes: Vec<ReachChange>,
+}
+
+/// How much of all traffic a class lets pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// Nothing: the class drops, or there is no class.
+    Nothing,
+    /// What the host sets of the class list.
+    Listed,
+    /// Everything, be it under observation.
+    Everything,
 }
 
 /// A setting that shapes how verdicts are carried out.
@@ -100,7 +119,8 @@ pub fn delta(old: &Policy, new: &Policy, now: Timestamp) -> Delta {
             (None, None) => return None,
         };
         let changes = compare(&cells, Side::of(old, Some(name)), Side::of(new, Some(name)), now);
-        Some(ClassDelta { name: (*name).into(), presence, changes })
+        let (old, new) = (Scope::of(old.class(name)), Scope::of(new.class(name)));
+        Some(ClassDelta { name: (*name).into(), presence, old, new, changes })
     });
     let classes = classes.collect();
     let moves = membership::crossings(old, new).map(|crossings| {
@@ -108,7 +128,11 @@ pub fn delta(old: &Policy, new: &Policy, now: Timestamp) -> Delta {
             let membership::Crossing { from, to, who } = crossing;
             let before = Side::of(old, from.as_deref());
             let changes = compare(&cells, before, Side::of(new, to.as_deref()), now);
-            Move { from, to, who, changes }
+            let scope = |policy: &Policy, class: &Option<Box<str>>| {
+                Scope::of(class.as_deref().and_then(|name| policy.class(name)))
+            };
+            let (old, new) = (scope(old, &from), scope(new, &to));
+            Move { from, to, who, old, new, changes }
         });
         moves.collect()
     });
@@ -167,6 +191,16 @@ impl ReachChange {
     pub fn covers(&self, host: &crate::HostName, channel: Channel, port: u16) -> bool {
         self.region.contains(host)
             && self.access.iter().any(|access| access.contains(channel, port))
+    }
+}
+
+impl Scope {
+    fn of(class: Option<&Class>) -> Self {
+        match class.map(Class::action) {
+            None | Some(Action::Drop) => Self::Nothing,
+            Some(Action::Garden) => Self::Listed,
+            Some(Action::Observe | Action::Open) => Self::Everything,
+        }
     }
 }
 

@@ -71,7 +71,7 @@ pub use compile::{Compiled, Source, compile, compile_unproven};
 pub use decide::{Decision, Request, Subject, Verdict, decide, decide_nameless};
 pub use delta::{
     Access, Change, Channel, ClassDelta, Condition, Cover, Delta, Group, Move, Ports, Presence,
-    ReachChange, Region, Term, Words, delta,
+    ReachChange, Region, Scope, Term, Words, delta,
 };
 pub use diagnostic::{Diagnostic, Severity};
 pub use drift::{Drift, DriftRow, InvalidDrift, drift, drift_sets};

@@ -13,8 +13,9 @@ use hickory_proto::{
 use jiff::{Timestamp, civil::date};
 use policy::{Record, Snapshot, Source, Subscriber, compile};
 use prometheus::Registry;
+use rustls::pki_types::CertificateDer;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
     task::JoinSet,
     time::timeout,
@@ -22,11 +23,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::scripted::Scripted;
-use crate::{Judge, Limits, Metrics, Resolver, Server, Settings, Upstream};
+use crate::{Encrypted, Identity, Judge, Limits, Metrics, Resolver, Server, Settings, Upstream};
 
 /// A gateway's stand-in around a running resolver.
 pub(super) struct World {
     pub(super) address: SocketAddr,
+    /// Of DNS over TLS.
+    pub(super) tls: SocketAddr,
+    /// Of DNS over HTTPS.
+    pub(super) https: SocketAddr,
+    /// What both show.
+    pub(super) certificate: CertificateDer<'static>,
     pub(super) judge: Arc<Bench>,
     pub(super) resolver: Arc<Resolver>,
     pub(super) registry: Registry,
@@ -153,21 +160,25 @@ impl World {
         let resolver = Arc::new(Resolver::new(upstreams, Arc::clone(&metrics)).unwrap());
         let judge = Arc::new(Bench::default());
         judge.publish(&policy(NXDOMAIN, ""));
-        let settings =
-            Settings {
-                listen: vec![listen.parse().unwrap()],
-                tls: None,
-                https: None,
-                transparent: false,
-                limits,
-            };
+        let listen: Vec<SocketAddr> = vec![listen.parse().unwrap()];
+        let any = vec![SocketAddr::new(listen[0].ip(), 0)];
+        let (identity, certificate) = identity();
+        let encrypted = Encrypted { listen: any, identity };
+        let (tls, https) = (Some(encrypted.clone()), Some(encrypted));
+        let settings = Settings { listen, tls, https, transparent: false, limits };
         let (dyn_judge, shared) = (Arc::clone(&judge), Arc::clone(&resolver));
         let server = Server::bind(&settings, dyn_judge, shared, metrics).await.unwrap();
         let address = server.addresses()[0];
+        let (tls, https) = (server.tls_addresses()[0], server.https_addresses()[0]);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(server.run(stop.clone()));
-        Self { address, judge, resolver, registry, stop, tasks }
+        Self { address, tls, https, certificate, judge, resolver, registry, stop, tasks }
+    }
+
+    /// Asks the server to stop.
+    pub(super) fn begin_to_stop(&self) {
+        self.stop.cancel();
     }
 
     /// Stops the server and waits until it is gone.
@@ -188,6 +199,17 @@ impl World {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         write_framed(&mut stream, &question(name, record_type)).await;
         Message::from_vec(&read_framed(&mut stream).await.expect("an answer")).unwrap()
+    }
+
+    /// Waits until a metric has a value, which nothing tells us.
+    pub(super) async fn eventually(&self, name: &str, label: &str, value: f64) {
+        let reached = async {
+            while self.metric(name, label) != value {
+                tokio::task::yield_now().await;
+            }
+        };
+        let is_reached = timeout(PATIENCE, reached).await.is_ok();
+        assert!(is_reached, "{name} {label} is {}", self.metric(name, label));
     }
 
     /// The value of one metric, all labels summed that contain `label`.
@@ -259,13 +281,24 @@ pub(super) async fn ask(address: SocketAddr, message: &[u8]) -> Option<Message> 
     Some(Message::from_vec(&answer).expect("a well-formed answer"))
 }
 
-pub(super) async fn write_framed(stream: &mut TcpStream, message: &[u8]) {
+/// A certificate for [`HOST`], made for this test.
+fn identity() -> (Identity, CertificateDer<'static>) {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = (folder.path().join("dns.pem"), folder.path().join("dns.key"));
+    std::fs::write(&certificate, cert.pem()).unwrap();
+    std::fs::write(&key, signing_key.serialize_pem()).unwrap();
+    (Identity::load(&certificate, &key).unwrap(), cert.der().clone())
+}
+
+pub(super) async fn write_framed<S: AsyncWrite + Unpin>(stream: &mut S, message: &[u8]) {
     let length = u16::try_from(message.len()).unwrap().to_be_bytes();
     stream.write_all(&[&length, message].concat()).await.unwrap();
 }
 
 /// One message from a connection; `None` if it was closed.
-pub(super) async fn read_framed(stream: &mut TcpStream) -> Option<Vec<u8>> {
+pub(super) async fn read_framed<S: AsyncRead + Unpin>(stream: &mut S) -> Option<Vec<u8>> {
     let read = async {
         let mut message = vec![0; usize::from(stream.read_u16().await.ok()?)];
         stream.read_exact(&mut message).await.ok()?;
@@ -306,6 +339,9 @@ fn data(data: &RData) -> String {
     }
     format!("{} {data}", data.record_type())
 }
+
+/// The resolver's own name.
+pub(super) const HOST: &str = "dns.operator.example";
 
 /// How long a test waits for what must happen.
 pub(super) const PATIENCE: Duration = Duration::from_secs(8);

@@ -236,13 +236,13 @@ impl Reader {
         if self.flows.contains_key(&direction.reversed()) {
             return self.pass(direction, Flow::Passed(None));
         }
-        if quic::is_known_version(packet.payload) {
-            self.pass(direction, Flow::Quic(Box::new(Initials::new())));
-            return self.datagram(direction, packet);
-        }
         if from < FIRST_FREE_PORT && to >= FIRST_FREE_PORT {
             self.notes.add(Note::Midstream);
             return self.pass(direction, Flow::Passed(None));
+        }
+        if quic::is_known_version(packet.payload) {
+            self.pass(direction, Flow::Quic(Box::new(Initials::new())));
+            return self.datagram(direction, packet);
         }
         let protocol = if quic::is_long_header(packet.payload) && to == QUIC_PORT {
             (Protocol::Quic, Reason::Quic)

@@ -28,13 +28,18 @@ pub(crate) struct Ports {
     pub(crate) https: Vec<SocketAddr>,
 }
 
-/// The whole table; loading it replaces an older one in one step.
-pub(super) fn ruleset(config: &SteeringConfig, ports: &Ports) -> Result<String, SteeringError> {
+/// The whole table, with `note` on it; loading it replaces an older one in one step.
+pub(super) fn ruleset(
+    config: &SteeringConfig,
+    ports: &Ports,
+    note: &str,
+) -> Result<String, SteeringError> {
     let interfaces =
         config.interfaces.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{");
+    let _ = writeln!(text, "  comment \"{note}\"");
     text.push_str(SETS);
     text.push_str(&match config.mode {
         SteeringMode::Tproxy => tproxy(config, ports, &interfaces)?,
@@ -255,7 +260,7 @@ mod tests {
     #[test]
     fn ends_in_a_refusal_whatever_the_mode() {
         for mode in [SteeringMode::Tproxy, SteeringMode::Redirect] {
-            let text = ruleset(&config(mode), &ports()).unwrap();
+            let text = ruleset(&config(mode), &ports(), "note").unwrap();
             let (_, forward) = text.split_once("chain garden_forward").unwrap();
             let rules: Vec<&str> = forward.lines().map(str::trim).collect();
             assert!(rules.contains(
@@ -270,7 +275,7 @@ mod tests {
     fn refuses_a_service_with_one_family() {
         let mut ports = ports();
         ports.https.pop();
-        let error = ruleset(&config(SteeringMode::Tproxy), &ports).unwrap_err();
+        let error = ruleset(&config(SteeringMode::Tproxy), &ports, "note").unwrap_err();
         assert!(error.to_string().contains("no https listener for IPv6"), "{error}");
     }
 
@@ -278,16 +283,16 @@ mod tests {
     fn steers_dns_over_tls_where_it_is_served_and_refuses_it_elsewhere() {
         let both = ["0.0.0.0:8853", "[::]:8853"].map(|address| address.parse().unwrap()).to_vec();
         for mode in [SteeringMode::Tproxy, SteeringMode::Redirect] {
-            let without = ruleset(&config(mode), &ports()).unwrap();
+            let without = ruleset(&config(mode), &ports(), "note").unwrap();
             assert!(!without.contains("853 counter"), "{without}");
-            let with = ruleset(&config(mode), &Ports { dot: both.clone(), ..ports() }).unwrap();
+            let with = ruleset(&config(mode), &Ports { dot: both.clone(), ..ports() }, "note").unwrap();
             for family in ["ipv4", "ipv6"] {
                 let rule = format!("meta nfproto {family} tcp dport 853 counter name steered");
                 assert!(with.contains(&rule), "{with}");
             }
         }
         let one = Ports { dot: both[..1].to_vec(), ..ports() };
-        let error = ruleset(&config(SteeringMode::Tproxy), &one).unwrap_err();
+        let error = ruleset(&config(SteeringMode::Tproxy), &one, "note").unwrap_err();
         assert!(error.to_string().contains("no dot listener for IPv6"), "{error}");
     }
 
@@ -295,7 +300,7 @@ mod tests {
     fn dns_over_https_is_asked_by_its_own_address_and_never_steered() {
         let doh = ["192.0.2.1:9443", "[::]:9443"].map(|address| address.parse().unwrap()).to_vec();
         for mode in [SteeringMode::Tproxy, SteeringMode::Redirect] {
-            let text = ruleset(&config(mode), &Ports { doh: doh.clone(), ..ports() }).unwrap();
+            let text = ruleset(&config(mode), &Ports { doh: doh.clone(), ..ports() }, "note").unwrap();
             let (steering, input) = text.split_once("chain own_input").unwrap();
             assert!(!steering.contains("9443"), "{steering}");
             assert!(input.contains("ip daddr 192.0.2.1 tcp dport 9443 accept\n"), "{input}");
@@ -306,7 +311,7 @@ mod tests {
     #[test]
     fn a_resolver_alone_steers_dns_alone() {
         let ports = Ports { dns: ports().dns, ..Ports::default() };
-        let text = ruleset(&config(SteeringMode::Tproxy), &ports).unwrap();
+        let text = ruleset(&config(SteeringMode::Tproxy), &ports, "note").unwrap();
         assert_eq!(text.matches("tproxy").count(), 2);
     }
 }

@@ -65,9 +65,9 @@ fn a_policy_carries_its_asserts_as_cases() {
         .map(|held| (held.expectation().target().as_str(), held.holds(), held.expectation().place().line))
         .collect();
     let expected = [
-        ("https://portal.example.com", true, 36),
-        ("http://portal.example.com", true, 37),
-        ("https://www.bing.com", true, 37),
+        ("https://portal.example.com", true, 37),
+        ("http://portal.example.com", true, 38),
+        ("https://www.bing.com", true, 38),
     ];
     assert_eq!(held, expected);
 }

@@ -1,12 +1,12 @@
 //! Parts of the name space in the words of patterns, and how cells are put together to them.
 
-use std::{collections::BTreeSet, fmt};
+use std::{cmp::Ordering, collections::BTreeSet, fmt};
 
 use super::cells::{Area, Cell, Cells, Part};
 use crate::host::HostName;
 
-/// Names that one pattern stands for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Names that one pattern stands for. In order of the names, all names first.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cover {
     /// Every name there is.
     Everything,
@@ -57,6 +57,31 @@ impl Cover {
     }
 }
 
+impl Cover {
+    /// The name it is told by, and the place of the shape among those of one name.
+    fn rank(&self) -> (Option<&HostName>, u8) {
+        match self {
+            Self::Everything => (None, 0),
+            Self::Exact(name) => (Some(name), 0),
+            Self::Below(name) => (Some(name), 1),
+            Self::Both(name) => (Some(name), 2),
+            Self::Suffix(name) => (Some(name), 3),
+        }
+    }
+}
+
+impl PartialOrd for Cover {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Cover {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
 impl fmt::Display for Cover {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -88,6 +113,7 @@ pub(super) fn regions(cells: &Cells, members: &BTreeSet<Cell>) -> Vec<Region> {
     }
     let mut painter = Painter { cells, members, marked, regions: Vec::new() };
     painter.paint(0, None);
+    painter.regions.iter_mut().for_each(|region| region.except.sort_unstable());
     painter.regions
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use policy::{Access, Change, Condition, Cover, Group, Move, Presence, ReachChange, Region, Words};
+use policy::{
+    Access, Change, Condition, Cover, Group, Move, Presence, ReachChange, Region, Scope, Words,
+};
 
 use super::{Comparison, Side};
 
@@ -31,7 +33,7 @@ pub(super) fn text(comparison: &Comparison, most: usize) -> String {
             Presence::Removed => ": removed",
         };
         line(&mut page, &format!("\nclass {}{said}", class.name));
-        rows(&mut page, &class.changes, most);
+        rows(&mut page, &class.changes, (class.old, class.new), most);
     }
     match delta.moves() {
         None => line(&mut page, &format!("\n{TOO_INTRICATE}")),
@@ -43,7 +45,7 @@ pub(super) fn text(comparison: &Comparison, most: usize) -> String {
                     line(&mut page, &format!("  who        {}", who(group, most, Style::Text)));
                 }
                 more(&mut page, "  ", moved.who.len(), most);
-                rows(&mut page, &moved.changes, most);
+                rows(&mut page, &moved.changes, (moved.old, moved.new), most);
             }
         }
     }
@@ -51,7 +53,7 @@ pub(super) fn text(comparison: &Comparison, most: usize) -> String {
         line(&mut page, "\nsettings");
     }
     for term in delta.terms() {
-        let class = term.class.as_ref().map_or(String::new(), |class| format!("class {class}: "));
+        let class = term.class.as_ref().map_or_else(String::new, |class| format!("class {class}: "));
         line(&mut page, &format!("  {class}{}: {} -> {}", term.key, term.old, term.new));
     }
     line(&mut page, &format!("\n{}", summary(comparison)));
@@ -80,7 +82,7 @@ pub(super) fn markdown(comparison: &Comparison, most: usize) -> String {
             Presence::Removed => " (removed)",
         };
         line(&mut page, &format!("\n## Class {}{said}\n", code(&class.name)));
-        table(&mut page, &class.changes, most);
+        table(&mut page, &class.changes, (class.old, class.new), most);
     }
     match delta.moves() {
         None => line(&mut page, &format!("\n## Moves\n\n{TOO_INTRICATE}")),
@@ -93,7 +95,7 @@ pub(super) fn markdown(comparison: &Comparison, most: usize) -> String {
                 }
                 more(&mut page, "- ", moved.who.len(), most);
                 line(&mut page, "");
-                table(&mut page, &moved.changes, most);
+                table(&mut page, &moved.changes, (moved.old, moved.new), most);
             }
         }
     }
@@ -101,7 +103,7 @@ pub(super) fn markdown(comparison: &Comparison, most: usize) -> String {
         line(&mut page, "\n## Settings\n\n| where | key | old | new |\n|---|---|---|---|");
     }
     for term in delta.terms() {
-        let class = term.class.as_ref().map_or("policy".to_owned(), |class| code(class));
+        let class = term.class.as_ref().map_or_else(|| "policy".to_owned(), |class| code(class));
         let (key, old, new) = (code(term.key), code(&term.old), code(&term.new));
         line(&mut page, &format!("| {class} | {key} | {old} | {new} |"));
     }
@@ -150,43 +152,97 @@ fn title(side: &Side) -> String {
     format!("{} {}", code(side.policy.name()), side.policy.serial())
 }
 
-/// Rows of one kind after the other, the verdicts first.
+/// Rows of one kind after the other, the verdicts first; those that differ in words only, by the
+/// words.
 fn kinds(changes: &[ReachChange]) -> impl Iterator<Item = &[ReachChange]> {
-    changes.chunk_by(|one, other| one.change.label() == other.change.label())
+    changes.chunk_by(|one, other| {
+        let label = one.change.label() == other.change.label();
+        label && (!one.change.is_of_words() || one.change == other.change)
+    })
 }
 
-fn rows(page: &mut String, changes: &[ReachChange], most: usize) {
+/// What a whole kind of rows comes to, where a class that lets everything pass is on one side. The
+/// rows would be those of the other side turned inside out.
+fn in_short(change: &Change, scopes: (Scope, Scope)) -> Option<&'static str> {
+    match (change, scopes) {
+        (Change::Opens, (Scope::Listed, Scope::Everything)) => {
+            Some("everything that did not pass before")
+        }
+        (Change::Closes, (Scope::Everything, Scope::Listed)) => {
+            Some("everything that is not listed now")
+        }
+        _ => None,
+    }
+}
+
+fn rows(page: &mut String, changes: &[ReachChange], scopes: (Scope, Scope), most: usize) {
     let mut words = false;
     for kind in kinds(changes) {
-        for row in kind.iter().take(most) {
-            if row.change.is_of_words() && !words {
-                words = true;
+        let Some(first) = kind.first() else { continue };
+        let label = first.change.label();
+        let note = note(&first.change, Style::Text);
+        if first.change.is_of_words() {
+            if !words {
                 line(page, "  same verdict, other rule:");
             }
+            words = true;
+            let hosts = names(kind, most, Style::Text);
+            line(page, &format!("  {label:<11}{}: {hosts}", note.unwrap_or_default()));
+            continue;
+        }
+        if let Some(short) = in_short(&first.change, scopes) {
+            line(page, &format!("  {label:<11}{short}"));
+            continue;
+        }
+        for row in kind.iter().take(most) {
             let (hosts, requests) = (hosts(&row.region, most, Style::Text), requests(&row.access));
-            let note = note(&row.change, Style::Text).map_or(String::new(), |it| format!(": {it}"));
-            line(page, &format!("  {:<11}{hosts} [{requests}]{note}", row.change.label()));
+            let note = self::note(&row.change, Style::Text);
+            let note = note.map_or_else(String::new, |note| format!(": {note}"));
+            line(page, &format!("  {label:<11}{hosts} [{requests}]{note}"));
         }
         more(page, "  ", kind.len(), most);
     }
 }
 
-fn table(page: &mut String, changes: &[ReachChange], most: usize) {
+fn table(page: &mut String, changes: &[ReachChange], scopes: (Scope, Scope), most: usize) {
     if changes.is_empty() {
         return line(page, "Nothing changes.");
     }
     line(page, "| change | hosts | requests | |\n|---|---|---|---|");
     for kind in kinds(changes) {
+        let Some(first) = kind.first() else { continue };
+        let label = first.change.label();
+        let label =
+            if first.change.is_of_verdict() { format!("**{label}**") } else { label.to_owned() };
+        if first.change.is_of_words() {
+            let hosts = names(kind, most, Style::Markdown);
+            let note = note(&first.change, Style::Markdown).unwrap_or_default();
+            line(page, &format!("| {label} | {hosts} | | {note} |"));
+            continue;
+        }
+        if let Some(short) = in_short(&first.change, scopes) {
+            line(page, &format!("| {label} | {short} | | |"));
+            continue;
+        }
         for row in kind.iter().take(most) {
             let hosts = hosts(&row.region, most, Style::Markdown);
-            let (label, requests) = (row.change.label(), requests(&row.access));
+            let requests = requests(&row.access);
             let note = note(&row.change, Style::Markdown).unwrap_or_default();
-            let label = if row.change.is_of_verdict() { format!("**{label}**") } else { label.into() };
             line(page, &format!("| {label} | {hosts} | {requests} | {note} |"));
         }
         if let Some(left) = kind.len().checked_sub(most).filter(|left| *left > 0) {
             line(page, &format!("| | and {left} more | | |"));
         }
+    }
+}
+
+/// The hosts of rows that are told together.
+fn names(rows: &[ReachChange], most: usize, style: Style) -> String {
+    let told: Vec<String> =
+        rows.iter().take(most).map(|row| hosts(&row.region, most, style)).collect();
+    match rows.len().checked_sub(most) {
+        Some(left) if left > 0 => format!("{} and {left} more", told.join(", ")),
+        Some(_) | None => told.join(", "),
     }
 }
 
@@ -220,15 +276,15 @@ fn note(change: &Change, style: Style) -> Option<String> {
 
 /// A region in words.
 pub(in crate::cli) fn hosts(region: &Region, most: usize, style: Style) -> String {
-    let names = |cover: &Cover| match cover {
+    let words = |cover: &Cover| match cover {
         Cover::Everything => "every host".to_owned(),
         Cover::Exact(name) => style.set_off(name.as_str()),
         Cover::Below(name) => format!("everything below {}", style.set_off(name.as_str())),
         Cover::Both(name) => format!("{} and everything below it", style.set_off(name.as_str())),
         Cover::Suffix(name) => format!("every name ending in {}", style.set_off(name.as_str())),
     };
-    let mut text = names(&region.cover);
-    let except: Vec<String> = region.except.iter().take(most).map(names).collect();
+    let mut text = words(&region.cover);
+    let except: Vec<String> = region.except.iter().take(most).map(words).collect();
     if !except.is_empty() {
         text.push_str(&format!(", except {}", except.join(", ")));
     }

@@ -153,7 +153,11 @@ async fn publication_closes_what_it_denies_and_nothing_else() {
     let same = bench.judge.publish(&terms, 2);
     assert_eq!(bench.sessions.rejudge(&same, &*bench.judge), 0);
     let narrower = bench.judge.publish(&Terms { listed: false, ..terms }, 3);
-    assert_eq!(bench.sessions.denied_under(&narrower, &*bench.judge), 1);
+    let changes = bench.sessions.changed_under(&same, &narrower, &*bench.judge);
+    let [change] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!((change.host.as_str(), change.protocol, change.port), (LISTED, "https", 443));
+    assert_eq!((change.now.verdict, change.then.verdict), (Verdict::Allow, Verdict::Deny));
+    assert!(bench.sessions.changed_under(&same, &same, &*bench.judge).is_empty());
     assert_eq!(bench.sessions.rejudge(&narrower, &*bench.judge), 1);
     assert!(within(revoked.read(&mut [0])).await.is_err());
     kept.write_all(b"x").await.unwrap();

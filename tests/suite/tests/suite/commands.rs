@@ -12,7 +12,11 @@ use crate::{
 
 #[test]
 fn completions_are_scripts_of_their_shells() {
-    for (shell, mark) in [("bash", "complete -F _postern"), ("zsh", "#compdef postern"), ("fish", "complete -c postern")] {
+    for (shell, mark) in [
+        ("bash", "complete -F _postern"),
+        ("zsh", "#compdef postern"),
+        ("fish", "complete -c postern"),
+    ] {
         let script = succeed(postern().args(["completions", shell]));
         assert!(script.contains(mark), "{shell}");
         for command in commands(&[]) {
@@ -48,7 +52,10 @@ fn help_of_every_command_has_an_example() {
 fn version_is_the_workspaces() {
     let version = text("Cargo.toml");
     let version = version.lines().find_map(|line| line.strip_prefix("version = ")).unwrap();
-    assert_eq!(succeed(postern().arg("--version")).trim(), format!("postern {}", version.trim_matches('"')));
+    assert_eq!(
+        succeed(postern().arg("--version")).trim(),
+        format!("postern {}", version.trim_matches('"'))
+    );
 }
 
 #[test]

@@ -47,7 +47,10 @@ fn garbage_is_refused_counted_and_forgotten() {
         let labels = [("protocol", protocol), ("verdict", "deny"), ("reason", reason)];
         assert!(metric(&world, "postern_decisions_total", &labels) > 0.0, "{protocol} {reason}");
     }
-    assert!(metric(&world, "postern_session_outcomes_total", &[("outcome", "subscriber-malformed")]) > 0.0);
+    assert!(
+        metric(&world, "postern_session_outcomes_total", &[("outcome", "subscriber-malformed")])
+            > 0.0
+    );
     assert_eq!(metric(&world, "postern_session_outcomes_total", &[("outcome", "us-broken")]), 0.0);
     assert!(metric(&world, "postern_dns_dropped_total", &[]) > 0.0);
     assert_garden_sealed(&world);
@@ -206,6 +209,8 @@ const AT_ONCE: usize = 32;
 const LENGTH_MAX: usize = 4096;
 /// Octets; an allocator keeps some of what it had.
 const GROWTH_MAX: f64 = 16.0 * 1024.0 * 1024.0;
-const REQUEST: &[u8] = b"GET /connecttest.txt HTTP/1.1\r\nHost: no-such-host.example\r\nX: y\r\n\r\n";
+const REQUEST: &[u8] =
+    b"GET /connecttest.txt HTTP/1.1\r\nHost: no-such-host.example\r\nX: y\r\n\r\n";
 const ADMIN: &[u8] = b"POST /v1/policy/reload?dry_run=1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n";
-const QUESTION: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05login\x04live\x03com\x00\x00\x01\x00\x01";
+const QUESTION: &[u8] =
+    b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x05login\x04live\x03com\x00\x00\x01\x00\x01";

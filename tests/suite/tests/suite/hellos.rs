@@ -91,7 +91,10 @@ fn part_of_a_hello_reaches_nobody() {
                 subscriber.shutdown(std::net::Shutdown::Write).unwrap();
                 let mut answer = Vec::new();
                 let _ = subscriber.read_to_end(&mut answer);
-                assert!(answer.is_empty() || alert(&answer).is_some(), "{name} {length}: {answer:?}");
+                assert!(
+                    answer.is_empty() || alert(&answer).is_some(),
+                    "{name} {length}: {answer:?}"
+                );
             }
         }
     }

@@ -24,6 +24,8 @@ mod layering;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod pure;

@@ -91,7 +91,10 @@ pub(crate) fn kernel(world: &World) -> BTreeMap<&'static str, String> {
             let mut words = line.split(' ');
             let said = succeed(Command::new(words.next().unwrap()).args(words));
             // The kernel adds routes of its own whenever it likes.
-            said.lines().filter(|line| !line.contains("proto kernel")).collect::<Vec<_>>().join("\n")
+            said.lines()
+                .filter(|line| !line.contains("proto kernel"))
+                .collect::<Vec<_>>()
+                .join("\n")
         };
         let tables = tables.map(|line| (line, tell(line)));
         let settings = settings.map(|file| (file, fs::read_to_string(file).unwrap()));
