@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -161,22 +161,22 @@ impl Client {
 
     /// Reads `path`.
     pub(crate) async fn get(&self, path: &str) -> Result<Answer, ClientError> {
-        self.ask(Method::GET, path).await
+        self.ask(Method::GET, path, Bytes::new()).await
     }
 
-    /// Posts to `path`, without a body.
-    pub(crate) async fn post(&self, path: &str) -> Result<Answer, ClientError> {
-        self.ask(Method::POST, path).await
+    /// Posts `body` to `path`.
+    pub(crate) async fn post(&self, path: &str, body: Bytes) -> Result<Answer, ClientError> {
+        self.ask(Method::POST, path, body).await
     }
 
-    async fn ask(&self, method: Method, path: &str) -> Result<Answer, ClientError> {
-        match timeout(EXCHANGE_TIME, self.exchange(method, path)).await {
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ClientError> {
+        match timeout(EXCHANGE_TIME, self.exchange(method, path, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(ClientError::Slow { authority: self.authority.clone() }),
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str) -> Result<Answer, ClientError> {
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ClientError> {
         let authority = || self.authority.clone();
         let failed = |source| ClientError::Connect { authority: authority(), source };
         let stream = TcpStream::connect(&self.authority).await.map_err(failed)?;
@@ -188,7 +188,7 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Empty::new()).map_err(|error| failed(io::Error::other(error)))?;
+        let request = request.body(Full::new(body)).map_err(|error| failed(io::Error::other(error)))?;
         match &self.tls {
             None => self.speak(stream, request).await,
             Some((connector, name)) => {
@@ -198,7 +198,7 @@ impl Client {
         }
     }
 
-    async fn speak<S>(&self, stream: S, request: Request<Empty<Bytes>>) -> Result<Answer, ClientError>
+    async fn speak<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<Answer, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

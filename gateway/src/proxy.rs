@@ -10,8 +10,10 @@ pub(crate) mod hello;
 pub(crate) mod http;
 mod judge;
 mod listener;
+mod meter;
 mod metrics;
 mod outcome;
+mod quota;
 mod relay;
 pub(crate) mod retry;
 mod sessions;
@@ -207,8 +209,8 @@ fn admit(
     serving: &TaskTracker,
 ) {
     let Accepted { stream, subscriber, destination, port } = accepted;
-    let class_limit = judge::session_limit(parts, subscriber);
-    let admission = parts.sessions.admit(subscriber, protocol, port, destination, class_limit);
+    let (limits, now) = (judge::class_limits(parts, subscriber), parts.judge.now());
+    let admission = parts.sessions.admit(subscriber, protocol, port, destination, limits, now);
     let session = match admission {
         Ok(session) => session,
         Err(limit) => {

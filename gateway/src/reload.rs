@@ -13,7 +13,7 @@ use std::{
     },
 };
 
-use policy::{Compiled, Diagnostic, Environment, Policy, Severity, Snapshot};
+use policy::{Compiled, Diagnostic, Environment, Parts, Policy, Severity, Snapshot};
 use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 use crate::{
@@ -21,13 +21,15 @@ use crate::{
     court::Court,
     log::{Audit, Event},
     proxy::{SessionChange, Sessions},
+    report,
     signature::InvalidSignature,
     steering::{Steering, SteeringError},
 };
 
-use bundle::{Bundle, Trust};
+use bundle::Trust;
 use intake::Candidate;
 
+pub(crate) use bundle::Bundle;
 pub(crate) use intake::Intake;
 pub(crate) use watch::{Watch, WatchError};
 
@@ -39,6 +41,7 @@ pub(crate) struct Reloader {
     sessions: Option<Arc<Sessions>>,
     audit: Arc<Audit>,
     metrics: Metrics,
+    files: tokio::sync::watch::Sender<Vec<PathBuf>>,
     steering: OnceLock<Arc<Steering>>,
     /// What is in force is the kept copy, because the file was refused.
     restored: AtomicBool,
@@ -98,7 +101,7 @@ pub(crate) enum ReloadError {
     #[error("the policy {} has {length} octets; at most {DOCUMENT_MAX}", path.display())]
     TooLarge { path: PathBuf, length: u64 },
     #[error("the policy {} has {} errors", path.display(), errors(diagnostics))]
-    Invalid { path: PathBuf, text: String, diagnostics: Vec<Diagnostic> },
+    Invalid { path: PathBuf, parts: Box<Parts<'static>>, diagnostics: Vec<Diagnostic> },
     #[error("the policy is made for {}, this node stands in {}", policy.label(), node.label())]
     Environment { policy: Environment, node: Environment },
     #[error("the policy's serial {offered} is below {running}, which is in force; --allow-rollback lets it in")]
@@ -138,6 +141,7 @@ impl Reloader {
             sessions,
             audit,
             metrics,
+            files: tokio::sync::watch::Sender::default(),
             steering: OnceLock::new(),
             restored: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
@@ -148,6 +152,11 @@ impl Reloader {
     pub(crate) fn steer(&self, steering: Arc<Steering>) {
         // Called once, at start.
         let _ = self.steering.set(steering);
+    }
+
+    /// The files that were read last, as soon as they are others than before.
+    pub(crate) fn files(&self) -> tokio::sync::watch::Receiver<Vec<PathBuf>> {
+        self.files.subscribe()
     }
 
     /// The policy file.
@@ -191,28 +200,32 @@ impl Reloader {
         }
     }
 
+    /// Says what `candidate` would change, as if it lay in the place of the policy file.
+    ///
+    /// # Errors
+    ///
+    /// It may not come into force on this node.
+    pub(crate) async fn rehearse(&self, candidate: Bundle) -> Result<Reloaded, ReloadError> {
+        let _turn = self.turn.lock().await;
+        let candidate = self.intake.weigh(candidate).await?;
+        let running = self.check_serial(&candidate.compiled.policy).await?;
+        Ok(self.rehearsed(candidate.compiled, running))
+    }
+
     async fn attempt(&self, trigger: Trigger, rehearse: bool) -> Result<Reloaded, ReloadError> {
-        let Candidate { compiled, bundle, trust } = self.intake.read().await?;
-        let Compiled { policy, warnings } = compiled;
-        let running = self.court.store().current();
-        if !self.allow_rollback {
-            let (floor, offered) = (self.floor(running.as_deref()).await, policy.serial());
-            if let Some(running) = floor.filter(|floor| offered < *floor) {
-                return Err(ReloadError::Rollback { running, offered });
-            }
-        }
+        let read = self.intake.read().await;
+        self.note_files(&read);
+        let Candidate { compiled, bundle, trust } = read?;
+        let running = self.check_serial(&compiled.policy).await?;
         if rehearse {
-            let generation = running.as_ref().map_or(1, |running| running.generation() + 1);
-            let candidate = Arc::new(Snapshot::new(policy, generation));
-            let sessions = match (self.sessions.as_deref(), &running) {
-                (Some(live), Some(running)) => live.changed_under(running, &candidate, &*self.court),
-                (Some(_) | None, _) => Vec::new(),
-            };
-            return Ok(Reloaded::Rehearsed { candidate, running, warnings, sessions });
+            return Ok(self.rehearsed(compiled, running));
         }
+        let Compiled { policy, warnings } = compiled;
         match running {
             Some(snapshot)
-                if trigger == Trigger::File && snapshot.policy().sha256() == policy.sha256() =>
+                if trigger == Trigger::File
+                    && snapshot.policy().sha256() == policy.sha256()
+                    && !self.restored() =>
             {
                 Ok(Reloaded::Unchanged { snapshot })
             }
@@ -222,6 +235,46 @@ impl Reloader {
                 Ok(Reloaded::Published { snapshot, warnings, closed })
             }
         }
+    }
+
+    /// Tells who watches which files the policy is made of, sound or not.
+    fn note_files(&self, read: &Result<Candidate, ReloadError>) {
+        let files: Vec<PathBuf> = if let Ok(candidate) = read {
+            candidate.bundle.parts.iter().map(|part| PathBuf::from(&part.name)).collect()
+        } else if let Err(ReloadError::Invalid { parts, .. }) = read {
+            parts.names().map(PathBuf::from).collect()
+        } else {
+            // Which files it would name is not known: those of before are watched on.
+            return;
+        };
+        self.files.send_if_modified(|known| {
+            let modified = *known != files;
+            *known = files;
+            modified
+        });
+    }
+
+    /// What is in force, unless the serial of `policy` is below it.
+    async fn check_serial(&self, policy: &Policy) -> Result<Option<Arc<Snapshot>>, ReloadError> {
+        let running = self.court.store().current();
+        if !self.allow_rollback {
+            let (floor, offered) = (self.floor(running.as_deref()).await, policy.serial());
+            if let Some(running) = floor.filter(|floor| offered < *floor) {
+                return Err(ReloadError::Rollback { running, offered });
+            }
+        }
+        Ok(running)
+    }
+
+    fn rehearsed(&self, compiled: Compiled, running: Option<Arc<Snapshot>>) -> Reloaded {
+        let Compiled { policy, warnings } = compiled;
+        let generation = running.as_ref().map_or(1, |running| running.generation() + 1);
+        let candidate = Arc::new(Snapshot::new(policy, generation));
+        let sessions = match (self.sessions.as_deref(), &running) {
+            (Some(live), Some(running)) => live.changed_under(running, &candidate, &*self.court),
+            (Some(_) | None, _) => Vec::new(),
+        };
+        Reloaded::Rehearsed { candidate, running, warnings, sessions }
     }
 
     async fn put_in_force(&self, policy: Policy) -> Result<(Arc<Snapshot>, usize), ReloadError> {
@@ -329,9 +382,9 @@ impl Reloader {
         tracing::warn!(
             %error, cause, trigger = trigger.label(), "policy refused; the last good one stays"
         );
-        if let ReloadError::Invalid { diagnostics, text, .. } = error {
+        if let ReloadError::Invalid { diagnostics, parts, .. } = error {
             for Diagnostic { code, file, span, message, .. } in diagnostics.iter().take(LOGGED) {
-                let line = text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1);
+                let (line, _) = report::place(parts.text(file), span.start);
                 tracing::warn!(code, %file, line, message, "finding");
             }
         }

@@ -113,8 +113,7 @@ impl Asked {
 }
 
 impl Protocol {
-    const ALL: [Self; 6] =
-        [Self::Dns, Self::Http, Self::Https, Self::Quic, Self::Tcp, Self::Udp];
+    const ALL: [Self; 6] = [Self::Dns, Self::Http, Self::Https, Self::Quic, Self::Tcp, Self::Udp];
 
     /// The protocol of this name in reports and logs.
     pub(crate) fn parse(label: &str) -> Option<Self> {

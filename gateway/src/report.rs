@@ -10,7 +10,7 @@ use std::{
 use annotate_snippets::{
     AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle,
 };
-use policy::{Diagnostic, Severity};
+use policy::{Diagnostic, Parts, Severity};
 use serde_json::{Value, json};
 
 pub(crate) use explanation::{explanation, explanation_text};
@@ -28,11 +28,35 @@ pub(crate) fn diagnostic(found: &Diagnostic) -> Value {
     })
 }
 
-/// A finding for programs, with line and column in `text`, from 1.
-pub(crate) fn placed_diagnostic(found: &Diagnostic, text: &str) -> Value {
+/// The texts that findings speak of.
+pub(crate) trait Texts {
+    /// The text of the file called `file`.
+    fn text_of(&self, file: &str) -> &str;
+}
+
+impl Texts for str {
+    fn text_of(&self, _: &str) -> &str {
+        self
+    }
+}
+
+impl Texts for String {
+    fn text_of(&self, _: &str) -> &str {
+        self
+    }
+}
+
+impl Texts for Parts<'_> {
+    fn text_of(&self, file: &str) -> &str {
+        self.text(file)
+    }
+}
+
+/// A finding for programs, with line and column in its text, from 1.
+pub(crate) fn placed_diagnostic(found: &Diagnostic, texts: &(impl Texts + ?Sized)) -> Value {
     let mut value = diagnostic(found);
     if let Value::Object(value) = &mut value {
-        let (line, column) = place(text, found.span.start);
+        let (line, column) = place(texts.text_of(&found.file), found.span.start);
         value.insert("line".into(), line.into());
         value.insert("column".into(), column.into());
     }
@@ -48,21 +72,25 @@ pub(crate) fn place(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// Findings for people, in the shape rustc gives them.
-pub(crate) fn diagnostics(found: &[Diagnostic], text: &str, styled: bool) -> String {
+pub(crate) fn diagnostics(
+    found: &[Diagnostic],
+    texts: &(impl Texts + ?Sized),
+    styled: bool,
+) -> String {
     let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
     let renderer = renderer.decor_style(DecorStyle::Ascii);
     let mut page = String::new();
     for found in found {
-        page.push_str(&renderer.render(&[group(found, text)]));
+        page.push_str(&renderer.render(&[group(found, texts.text_of(&found.file))]));
         page.push_str("\n\n");
     }
     page
 }
 
 /// Writes findings to standard error.
-pub(crate) fn diagnostics_to_stderr(found: &[Diagnostic], text: &str) {
+pub(crate) fn diagnostics_to_stderr(found: &[Diagnostic], texts: &(impl Texts + ?Sized)) {
     let styled = io::stderr().is_terminal();
-    complain(diagnostics(found, text, styled).trim_end());
+    complain(diagnostics(found, texts, styled).trim_end());
 }
 
 /// Writes one line to standard error.

@@ -15,6 +15,7 @@ use crate::{
     diagnostic::Findings,
     document::{Fields, read_hostset},
     host::HostPattern,
+    layout::Layout,
     lines::LineIndex,
     nearest::suggest,
     rule::{Place, Scheme},
@@ -235,8 +236,8 @@ static ALL: LazyLock<Vec<BuiltinSet>> =
 /// refused; the tests read every file.
 fn read(name: &str, text: &str) -> Option<BuiltinSet> {
     let root = DeTable::parse(text).ok()?;
-    let mut findings = Findings::new(PREFIX.into(), text.len());
-    let mut fields = Fields::root(root.get_ref());
+    let mut findings = Findings::new(Arc::new(Layout::new(PREFIX.into(), text)));
+    let mut fields = Fields::root("a data file", root.get_ref(), 0);
     let sets = fields.tables("hostset", "[[hostset]]", 1, &mut findings, read_hostset);
     fields.finish(&mut findings);
     let set = sets.first().filter(|_| !findings.has_errors())?;

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use crate::{
     host::HostTable,
-    rule::{Listing, Place},
-    sim::{Iccid, IdentityRange, Imsi, SimState},
+    rule::{Listing, Place, Window},
+    sim::{Iccid, IdentitySet, Imsi, SimState},
 };
 
 /// Whoever is behind one source address, as far as it is known.
@@ -71,6 +71,8 @@ pub struct Class {
     pub(crate) limits: Limits,
     pub(crate) matches: Vec<ClassMatch>,
     pub(crate) hostsets: Vec<Arc<str>>,
+    /// Host sets that schedules add, and when.
+    pub(crate) scheduled: Vec<(Arc<str>, Arc<Window>)>,
     pub(crate) table: HostTable<Listing>,
     pub(crate) place: Place,
 }
@@ -79,8 +81,8 @@ pub struct Class {
 #[derive(Clone, Debug, Default)]
 pub struct ClassMatch {
     pub(crate) networks: Option<Vec<IpNet>>,
-    pub(crate) iccid: Option<Vec<IdentityRange<Iccid>>>,
-    pub(crate) imsi: Option<Vec<IdentityRange<Imsi>>>,
+    pub(crate) iccid: Option<IdentitySet<Iccid>>,
+    pub(crate) imsi: Option<IdentitySet<Imsi>>,
     pub(crate) apn: Option<Vec<Box<str>>>,
     pub(crate) state: Option<Vec<SimState>>,
     /// Where the entry was written, from 1.
@@ -174,6 +176,18 @@ impl Class {
     pub fn holds(&self, subscriber: &Subscriber) -> bool {
         self.matches.iter().any(|entry| entry.holds(subscriber))
     }
+
+    /// Whether `subscriber` falls in this class by an entry that lists its SIM by itself, not by a
+    /// range. Of two classes with equal priority the one that lists the SIM wins.
+    #[must_use]
+    pub fn lists(&self, subscriber: &Subscriber) -> bool {
+        self.matches.iter().any(|entry| entry.lists(subscriber) && entry.holds(subscriber))
+    }
+
+    /// The host sets that schedules add, with their windows.
+    pub fn scheduled(&self) -> impl Iterator<Item = (&str, &Window)> {
+        self.scheduled.iter().map(|(name, window)| (&**name, &**window))
+    }
 }
 
 impl ClassMatch {
@@ -196,6 +210,13 @@ impl ClassMatch {
         .filter_map(|(key, asked)| asked.then_some(key))
     }
 
+    fn lists(&self, subscriber: &Subscriber) -> bool {
+        let iccid = self.iccid.as_ref().zip(subscriber.iccid);
+        let imsi = self.imsi.as_ref().zip(subscriber.imsi);
+        iccid.is_some_and(|(set, iccid)| set.lists(iccid))
+            || imsi.is_some_and(|(set, imsi)| set.lists(imsi))
+    }
+
     pub(crate) fn holds(&self, subscriber: &Subscriber) -> bool {
         let Self { networks, iccid, imsi, apn, state, line: _ } = self;
         let empty = networks.is_none()
@@ -205,8 +226,12 @@ impl ClassMatch {
             && state.is_none();
         !empty
             && holds(networks.as_deref(), subscriber.address, |network, ip| network.contains(ip))
-            && holds(iccid.as_deref(), subscriber.iccid, |range, iccid| range.contains(*iccid))
-            && holds(imsi.as_deref(), subscriber.imsi, |range, imsi| range.contains(*imsi))
+            && holds(iccid.as_ref().map(std::slice::from_ref), subscriber.iccid, |set, iccid| {
+                set.contains(*iccid)
+            })
+            && holds(imsi.as_ref().map(std::slice::from_ref), subscriber.imsi, |set, imsi| {
+                set.contains(*imsi)
+            })
             && holds(apn.as_deref(), subscriber.apn.as_ref(), |listed, apn| listed == *apn)
             && holds(state.as_deref(), subscriber.state, |listed, state| listed == state)
     }

@@ -2,22 +2,25 @@
 
 mod asserts;
 mod classes;
+mod lists;
 mod portal;
 mod sets;
 
 use std::{ops::Range, sync::Arc};
 
-use jiff::civil::Date;
-use sha2::Digest;
+use jiff::{Timestamp, civil::Date};
 use toml::{Spanned, de::DeTable};
 
 use crate::{
     code::Code,
     diagnostic::{Diagnostic, Fault, Findings},
     document::Document,
+    layout::Layout,
     limits::{DEFAULT_DENIED_TTL, DEFAULT_MAX_TTL, MAX_DENIED_TTL, MAX_DOCUMENT, MAX_FINDINGS},
     lines::LineIndex,
-    policy::{DnsDenial, DnsTerms, Environment, HttpDenial, HttpTerms, LabTerms, Policy, Sha256},
+    lint,
+    parts::{PartKind, Parts},
+    policy::{DnsDenial, DnsTerms, Environment, HttpDenial, HttpTerms, LabTerms, Policy},
 };
 
 /// A document as it was read.
@@ -38,22 +41,21 @@ pub struct Compiled {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// What the parts of compilation share: the document's name, its lines, and the day.
+/// What the parts of compilation share: where things are, and the day.
 #[derive(Debug)]
-struct Terms {
-    file: Arc<str>,
-    lines: LineIndex,
-    today: Date,
+pub(crate) struct Terms {
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) today: Date,
     promises: Promises,
 }
 
-/// Compiles a document; `today` is what expiry and age are held against.
+/// Compiles a document of one file; `today` is what expiry and age are held against.
 ///
 /// # Errors
 ///
 /// Every finding, errors and warnings, in the order of their places, if one of them is an error.
 pub fn compile(source: &Source<'_>, today: Date) -> Result<Compiled, Vec<Diagnostic>> {
-    compile_with(source, today, Promises::Held)
+    compile_with(&Parts::alone(source), today, Promises::Held)
 }
 
 /// As [`compile`], but the document's asserts are not held: whoever calls this holds them itself
@@ -63,7 +65,26 @@ pub fn compile(source: &Source<'_>, today: Date) -> Result<Compiled, Vec<Diagnos
 ///
 /// As [`compile`], broken promises excepted.
 pub fn compile_unproven(source: &Source<'_>, today: Date) -> Result<Compiled, Vec<Diagnostic>> {
-    compile_with(source, today, Promises::Listed)
+    compile_with(&Parts::alone(source), today, Promises::Listed)
+}
+
+/// Compiles a document of several files; `today` is what expiry and age are held against.
+///
+/// # Errors
+///
+/// As [`compile`]; the findings of the first file come first, then those of the others in the
+/// order in which they were read.
+pub fn compile_parts(parts: &Parts<'_>, today: Date) -> Result<Compiled, Vec<Diagnostic>> {
+    compile_with(parts, today, Promises::Held)
+}
+
+/// As [`compile_unproven`], for a document of several files.
+///
+/// # Errors
+///
+/// As [`compile_parts`], broken promises excepted.
+pub fn compile_parts_unproven(parts: &Parts<'_>, today: Date) -> Result<Compiled, Vec<Diagnostic>> {
+    compile_with(parts, today, Promises::Listed)
 }
 
 /// What becomes of the asserts.
@@ -76,28 +97,61 @@ enum Promises {
 }
 
 fn compile_with(
-    source: &Source<'_>,
+    parts: &Parts<'_>,
     today: Date,
     promises: Promises,
 ) -> Result<Compiled, Vec<Diagnostic>> {
-    let file: Arc<str> = source.name.into();
-    let mut findings = Findings::new(file.clone(), source.text.len());
-    if source.text.len() > MAX_DOCUMENT {
-        let message =
-            format!("the document has {} bytes; at most {MAX_DOCUMENT}", source.text.len());
+    let mut layout: Option<Layout> = None;
+    let mut bases = Vec::new();
+    for part in parts.all() {
+        match &mut layout {
+            None => {
+                layout = Some(Layout::new(part.name.clone(), &part.text));
+                bases.push(0);
+            }
+            Some(layout) => bases.push(layout.add(part.name.clone(), &part.text)),
+        }
+    }
+    let layout = Arc::new(layout.unwrap_or_else(|| Layout::new("".into(), "")));
+    let terms = Terms { layout: layout.clone(), today, promises };
+    let mut findings = Findings::new(layout.clone());
+    if layout.end() > MAX_DOCUMENT {
+        let message = format!("the document has {} bytes; at most {MAX_DOCUMENT}", layout.end());
         findings.add(0..0, Fault::new(Code::DocumentTooLarge, message));
         return Err(findings.into_sorted());
     }
-    let terms = Terms { file, lines: LineIndex::new(source.text), today, promises };
-    let (root, errors) = DeTable::parse_recoverable(source.text);
-    let damage = Damage::report(errors, source.text, &terms.lines, &mut findings);
-    let document = Document::read(root.get_ref(), &mut findings);
-    if !damage.lines.is_empty() {
-        damage.forget_consequences(&terms.lines, &mut findings);
-        return Err(findings.into_sorted());
+    for (index, span, fault) in &parts.faults {
+        let base = bases.get(*index).copied().unwrap_or_default();
+        findings.add(span.start + base..span.end + base, fault.clone());
     }
-    let Some(document) = document else { return Err(findings.into_sorted()) };
-    let policy = build(&document, source.text, &terms, &mut findings);
+    let mut damaged = false;
+    let mut roots = Vec::new();
+    for (part, base) in parts.all().zip(bases.iter().copied()) {
+        if part.kind == PartKind::Document {
+            let (root, errors) = DeTable::parse_recoverable(&part.text);
+            let damage = Damage::report(errors, &part.text, base, &mut findings);
+            roots.push((root, damage, base, base + part.text.len()));
+        }
+    }
+    let mut document = None;
+    for (root, damage, base, end) in &roots {
+        match &mut document {
+            None => document = Document::read(root.get_ref(), &mut findings),
+            Some(document) => document.include(root.get_ref(), *base, &mut findings),
+        }
+        damaged |= !damage.lines.is_empty();
+        damage.forget_consequences(*base..*end, &layout, &mut findings);
+        if document.is_none() {
+            break;
+        }
+    }
+    let Some(mut document) = document.filter(|_| !damaged) else {
+        return Err(findings.into_sorted());
+    };
+    document.limit(&mut findings);
+    lists::fill(&mut document, parts, &bases, &mut findings);
+    let policy = build(&document, parts, &terms, &mut findings);
+    lint::suppress(&document, &terms, &mut findings);
     match policy {
         Some(policy) if !findings.has_errors() => {
             Ok(Compiled { policy, warnings: findings.into_sorted() })
@@ -106,7 +160,14 @@ fn compile_with(
     }
 }
 
-/// Places where the text itself is damaged.
+impl Terms {
+    /// The first moment of the day, in UTC.
+    pub(crate) fn midnight(&self) -> Option<Timestamp> {
+        jiff::tz::Offset::UTC.to_timestamp(self.today.at(0, 0, 0, 0)).ok()
+    }
+}
+
+/// Places where the text of a file itself is damaged.
 #[derive(Debug, Default)]
 struct Damage {
     lines: Vec<u32>,
@@ -115,19 +176,24 @@ struct Damage {
 }
 
 impl Damage {
-    /// Adds what the TOML parser says.
+    /// Adds what the TOML parser says about the file that begins at `base`.
     fn report(
         errors: Vec<toml::de::Error>,
         text: &str,
-        lines: &LineIndex,
+        base: usize,
         findings: &mut Findings,
     ) -> Self {
         let mut damage = Self::default();
+        if errors.is_empty() {
+            return damage;
+        }
+        let lines = LineIndex::new(text);
         for error in errors {
             let span = error.span().unwrap_or(0..0);
+            let shifted = span.start + base..span.end + base;
             if error.message() == DUPLICATE {
                 let message = "the key or table is written a second time";
-                findings.add(span, Fault::new(Code::DuplicateKey, message));
+                findings.add(shifted, Fault::new(Code::DuplicateKey, message));
                 continue;
             }
             let line = lines.line(span.start);
@@ -142,7 +208,7 @@ impl Damage {
                 damage.uncertain = Some(damage.uncertain.map_or(line, |known| known.min(line)));
             }
             damage.lines.push(line);
-            findings.add(span, Fault::new(Code::Syntax, error.message()));
+            findings.add(shifted, Fault::new(Code::Syntax, error.message()));
             if damage.lines.len() >= MAX_FINDINGS {
                 break;
             }
@@ -151,12 +217,17 @@ impl Damage {
     }
 
     /// Removes what may only be a consequence: absent keys, odd values in a damaged line, and
-    /// whatever comes after a damaged header.
-    fn forget_consequences(&self, lines: &LineIndex, findings: &mut Findings) {
-        findings.retain(|finding| {
-            let line = lines.line(finding.span.start);
-            finding.code == Code::Syntax.id()
-                || (finding.code != Code::MissingKey.id()
+    /// whatever comes after a damaged header. `file` is where the damaged file lies.
+    fn forget_consequences(&self, file: Range<usize>, layout: &Layout, findings: &mut Findings) {
+        if self.lines.is_empty() {
+            return;
+        }
+        findings.retain(|found| {
+            let line = layout.place(&found.span).line;
+            let code = found.fault.code;
+            !(file.start..=file.end).contains(&found.span.start)
+                || code == Code::Syntax
+                || (code != Code::MissingKey
                     && !self.lines.contains(&line)
                     && self.uncertain.is_none_or(|from| line < from))
         });
@@ -170,7 +241,7 @@ const UNCLOSED: &str = "unclosed";
 
 fn build(
     document: &Document<'_>,
-    text: &str,
+    parts: &Parts<'_>,
     terms: &Terms,
     findings: &mut Findings,
 ) -> Option<Policy> {
@@ -192,12 +263,13 @@ fn build(
         classes,
         default_class,
         asserts: asserts::list(document, terms),
-        sha256: Sha256(sha2::Sha256::digest(text.as_bytes()).into()),
+        sha256: parts.sha256(),
     };
     if !findings.has_errors() {
         asserts::check(document, &policy, terms, findings);
         classes::review(document, &policy, findings);
         portal::review(document, &policy, terms, findings);
+        lint::review(document, &policy, terms, findings);
     }
     Some(policy)
 }

@@ -176,7 +176,7 @@ fn weigh<'p>(
         let mut nearest = None;
         for listing in listings {
             let Some(rule) = policy.rule_of(listing) else { continue };
-            if listing.is_expired(now) {
+            if listing.is_expired(rule, now) {
                 expired.get_or_insert(rule);
                 continue;
             }

@@ -51,6 +51,9 @@ pub struct ClassDelta {
     pub new: Scope,
     /// What changes, in order; where only one policy has the class, the other denies everything.
     pub changes: Vec<ReachChange>,
+    /// Verdicts that change from a later moment on, at which a window of a schedule opens or
+    /// closes, and do not yet.
+    pub later: Vec<(Timestamp, Vec<ReachChange>)>,
 }
 
 /// Which policies have a class.
@@ -109,6 +112,11 @@ pub struct Term {
 #[must_use]
 pub fn delta(old: &Policy, new: &Policy, now: Timestamp) -> Delta {
     let cells = Cells::of(old, new);
+    let windows = old.rules().iter().chain(new.rules()).filter_map(|rule| rule.window());
+    let moments: BTreeSet<Timestamp> = windows
+        .flat_map(|window| [window.from(), window.until()])
+        .filter(|moment| *moment > now)
+        .collect();
     let names: BTreeSet<&str> =
         old.classes().iter().chain(new.classes()).map(Class::name).collect();
     let classes = names.iter().filter_map(|name| {
@@ -119,8 +127,19 @@ pub fn delta(old: &Policy, new: &Policy, now: Timestamp) -> Delta {
             (None, None) => return None,
         };
         let changes = compare(&cells, Side::of(old, Some(name)), Side::of(new, Some(name)), now);
+        let mut known = changes.clone();
+        let mut later = Vec::new();
+        for at in &moments {
+            let rows = compare(&cells, Side::of(old, Some(name)), Side::of(new, Some(name)), *at);
+            let fresh = |row: &&ReachChange| row.change.is_of_verdict() && !known.contains(row);
+            let fresh: Vec<ReachChange> = rows.iter().filter(fresh).cloned().collect();
+            if !fresh.is_empty() {
+                later.push((*at, fresh));
+            }
+            known = rows;
+        }
         let (old, new) = (Scope::of(old.class(name)), Scope::of(new.class(name)));
-        Some(ClassDelta { name: (*name).into(), presence, old, new, changes })
+        Some(ClassDelta { name: (*name).into(), presence, old, new, changes, later })
     });
     let classes = classes.collect();
     let moves = membership::crossings(old, new).map(|crossings| {
@@ -181,6 +200,7 @@ impl Delta {
             && self.classes.iter().all(|class| {
                 class.presence == Presence::Both
                     && class.changes.iter().all(|row| row.change.is_of_words())
+                    && class.later.is_empty()
             })
     }
 }
@@ -270,7 +290,8 @@ fn settings(policy: &Policy) -> Settings {
 
 fn class_settings(class: &Class) -> Settings {
     let Limits { dns_qps, sessions, bytes_per_day } = class.limits();
-    let number = |limit: Option<u64>| limit.map_or_else(|| ABSENT.to_owned(), |limit| limit.to_string());
+    let number =
+        |limit: Option<u64>| limit.map_or_else(|| ABSENT.to_owned(), |limit| limit.to_string());
     vec![
         ("action", class.action().label().to_owned()),
         ("limits.bytes_per_day", number(bytes_per_day)),

@@ -2,8 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use crate::code::Code;
-use crate::limits::MAX_FINDINGS;
+use crate::{code::Code, host::HostPattern, layout::Layout, limits::MAX_FINDINGS, rule::Place};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,19 +33,34 @@ pub struct Diagnostic {
 /// Findings as they are gathered from one document.
 #[derive(Debug)]
 pub(crate) struct Findings {
-    file: Arc<str>,
-    end: usize,
-    list: Vec<Diagnostic>,
+    layout: Arc<Layout>,
+    list: Vec<Found>,
     left_out: usize,
     errors: usize,
 }
 
-/// A finding whose place is known to the caller.
+/// A finding and where it is, in offsets over all files.
 #[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) span: Range<usize>,
+    pub(crate) fault: Fault,
+}
+
+/// A finding whose place is known to the caller.
+#[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) help: Option<String>,
+    pub(crate) about: About,
+}
+
+/// What a finding speaks of, by name: the handles by which it can be allowed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct About {
+    pub(crate) hostset: Option<Box<str>>,
+    pub(crate) pattern: Option<HostPattern>,
+    pub(crate) class: Option<Box<str>>,
 }
 
 impl Severity {
@@ -61,28 +75,19 @@ impl Severity {
 }
 
 impl Findings {
-    /// No findings yet about the document `file`, which is `end` bytes long.
-    pub(crate) fn new(file: Arc<str>, end: usize) -> Self {
-        Self { file, end, list: Vec::new(), left_out: 0, errors: 0 }
+    /// No findings yet about the document laid out so.
+    pub(crate) fn new(layout: Arc<Layout>) -> Self {
+        Self { layout, list: Vec::new(), left_out: 0, errors: 0 }
     }
 
     /// Adds one at `span`.
     pub(crate) fn add(&mut self, span: Range<usize>, fault: Fault) {
-        let Fault { code, message, help } = fault;
-        let severity = code.severity();
-        self.errors += usize::from(severity == Severity::Error);
+        self.errors += usize::from(fault.code.severity() == Severity::Error);
         if self.list.len() >= MAX_FINDINGS {
             self.left_out += 1;
             return;
         }
-        self.list.push(Diagnostic {
-            code: code.id(),
-            severity,
-            file: self.file.clone(),
-            span,
-            message,
-            help,
-        });
+        self.list.push(Found { span, fault });
     }
 
     /// Whether an error was added.
@@ -91,42 +96,54 @@ impl Findings {
     }
 
     /// Removes those that do not pass.
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Found) -> bool) {
         self.list.retain(keep);
     }
 
-    /// The findings in the order of their places.
+    /// The findings in the order of their places: the first file's, then those of the others in
+    /// the order in which they were read.
     pub(crate) fn into_sorted(mut self) -> Vec<Diagnostic> {
         self.list.sort_by(|a, b| {
-            (a.span.start, a.span.end, a.code, &a.message).cmp(&(
+            (a.span.start, a.span.end, a.fault.code.id(), &a.fault.message).cmp(&(
                 b.span.start,
                 b.span.end,
-                b.code,
-                &b.message,
+                b.fault.code.id(),
+                &b.fault.message,
             ))
         });
+        // Two classes may name one list, and meet the same mistakes in it.
+        self.list.dedup_by(|a, b| {
+            a.span == b.span && a.fault.code == b.fault.code && a.fault.message == b.fault.message
+        });
+        let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
+        let layout = self.layout;
+        let mut all: Vec<Diagnostic> =
+            self.list.into_iter().map(|found| found.diagnostic(&layout)).collect();
         if self.left_out > 0 {
-            let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
-            self.list.push(Diagnostic {
-                code: Code::TooMany.id(),
-                severity,
-                file: self.file,
-                span: self.end..self.end,
-                message: format!(
-                    "{} more findings are not shown; at most {MAX_FINDINGS} are",
-                    self.left_out
-                ),
-                help: None,
-            });
+            let message = format!(
+                "{} more findings are not shown; at most {MAX_FINDINGS} are",
+                self.left_out
+            );
+            let fault = Fault::new(Code::TooMany, message);
+            let found = Found { span: layout.end()..layout.end(), fault };
+            all.push(Diagnostic { severity, ..found.diagnostic(&layout) });
         }
-        self.list
+        all
+    }
+}
+
+impl Found {
+    fn diagnostic(self, layout: &Layout) -> Diagnostic {
+        let Fault { code, message, help, about: _ } = self.fault;
+        let Place { file, line: _, span } = layout.place(&self.span);
+        Diagnostic { code: code.id(), severity: code.severity(), file, span, message, help }
     }
 }
 
 impl Fault {
     /// A fault without advice.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), help: None }
+        Self { code, message: message.into(), help: None, about: About::default() }
     }
 
     /// Adds what to do about it.
@@ -137,5 +154,23 @@ impl Fault {
     /// Adds what to do about it, if there is something.
     pub(crate) fn maybe_help(self, help: Option<String>) -> Self {
         Self { help, ..self }
+    }
+
+    /// Adds the host set it speaks of.
+    pub(crate) fn of_hostset(mut self, name: &str) -> Self {
+        self.about.hostset = Some(name.into());
+        self
+    }
+
+    /// Adds the pattern it speaks of.
+    pub(crate) fn of_pattern(mut self, pattern: &HostPattern) -> Self {
+        self.about.pattern = Some(pattern.clone());
+        self
+    }
+
+    /// Adds the class it speaks of.
+    pub(crate) fn of_class(mut self, name: &str) -> Self {
+        self.about.class = Some(name.into());
+        self
     }
 }

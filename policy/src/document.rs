@@ -5,7 +5,9 @@
 
 mod fields;
 mod host;
+mod schedule;
 mod subscribers;
+mod suppression;
 mod units;
 
 use ipnet::IpNet;
@@ -17,13 +19,14 @@ use std::{net::IpAddr, ops::Range};
 use fields::{limit, text};
 
 use crate::{
-    class::{Action, ClassMatch, Limits, Ncsi},
+    class::{Action, Limits, Ncsi},
     code::Code,
     diagnostic::{Fault, Findings},
     host::{HostName, HostPattern},
     limits::{
-        MAX_ASSERTS, MAX_CLASS_HOSTSETS, MAX_CLASSES, MAX_HOSTS, MAX_HOSTSETS, MAX_LAB_ENTRIES,
-        MAX_MATCHES, MAX_NAME, MAX_NETWORKS, MAX_TARGETS,
+        MAX_ASSERTS, MAX_CLASS_HOSTSETS, MAX_CLASSES, MAX_FILES, MAX_HOSTS, MAX_HOSTSETS,
+        MAX_LAB_ENTRIES, MAX_MATCHES, MAX_NAME, MAX_NETWORKS, MAX_PATH, MAX_SCHEDULES,
+        MAX_SUPPRESSIONS, MAX_TARGETS,
     },
     policy::{DnsDenial, Environment, HttpDenial},
     rule::Scheme,
@@ -32,6 +35,9 @@ use crate::{
 
 pub(crate) use fields::{Fields, short};
 pub(crate) use host::read_hostset;
+pub(crate) use schedule::Schedule;
+pub(crate) use subscribers::{Identities, Match};
+pub(crate) use suppression::Suppression;
 
 /// The text of a policy, read.
 #[derive(Debug)]
@@ -44,7 +50,9 @@ pub(crate) struct Document<'t> {
     pub(crate) http: Http<'t>,
     pub(crate) hostsets: Vec<HostSet<'t>>,
     pub(crate) classes: Vec<Class<'t>>,
+    pub(crate) schedules: Vec<Schedule<'t>>,
     pub(crate) asserts: Vec<Assert<'t>>,
+    pub(crate) suppressions: Vec<Suppression<'t>>,
     pub(crate) lab: Option<Lab>,
 }
 
@@ -94,7 +102,7 @@ pub(crate) struct Class<'t> {
     pub(crate) hostsets: Vec<Spanned<&'t str>>,
     pub(crate) ncsi: Option<Spanned<Ncsi>>,
     pub(crate) limits: Limits,
-    pub(crate) matches: Vec<Spanned<ClassMatch>>,
+    pub(crate) matches: Vec<Match<'t>>,
 }
 
 #[derive(Debug)]
@@ -116,37 +124,119 @@ pub(crate) struct Lab {
 /// The schema this crate reads.
 pub(crate) const SCHEMA: u64 = 1;
 
+/// The lists that may stand in every file of a document.
+#[derive(Debug)]
+struct Lists<'t> {
+    hostsets: Vec<HostSet<'t>>,
+    classes: Vec<Class<'t>>,
+    schedules: Vec<Schedule<'t>>,
+    asserts: Vec<Assert<'t>>,
+    suppressions: Vec<Suppression<'t>>,
+}
+
 impl<'t> Document<'t> {
-    /// Reads a parsed text. `None` if it is written in a schema that is not known: then nothing
-    /// else about it is guessed.
+    /// Reads the parsed text of the first file. `None` if it is written in a schema that is not
+    /// known: then nothing else about it is guessed.
     pub(crate) fn read(root: &'t DeTable<'t>, findings: &mut Findings) -> Option<Self> {
-        let mut fields = Fields::root(root);
+        let mut fields = Fields::root("the document", root, 0);
         let schema = fields.require("schema", findings, fields::whole(0, u64::MAX));
-        if let Some(schema) = schema.filter(|schema| *schema.get_ref() != SCHEMA) {
-            let message = format!("schema {} is not known; this is {SCHEMA}", schema.get_ref());
-            findings.add(
-                schema.span(),
-                Fault::new(Code::UnknownSchema, message)
-                    .help("use a release of this program that knows the schema"),
-            );
+        if !knows_schema(schema.as_ref(), findings) {
             return None;
         }
-        let document = Self {
-            name: fields.require("name", findings, name),
-            serial: fields.require("serial", findings, fields::whole(0, MAX_SERIAL)),
-            environment: fields.require("environment", findings, environment),
-            default_class: fields.get("default_class", findings, text),
-            dns: fields.table("dns", "[dns]", findings, Dns::read).unwrap_or_default(),
-            http: fields.table("http", "[http]", findings, Http::read).unwrap_or_default(),
+        let name = fields.require("name", findings, name);
+        let serial = fields.require("serial", findings, fields::whole(0, MAX_SERIAL));
+        let environment = fields.require("environment", findings, environment);
+        let default_class = fields.get("default_class", findings, text);
+        let dns = fields.table("dns", "[dns]", findings, Dns::read).unwrap_or_default();
+        let http = fields.table("http", "[http]", findings, Http::read).unwrap_or_default();
+        let lists = Lists::read(&mut fields, findings);
+        let lab = fields.table("lab", "[lab]", findings, Lab::read);
+        fields.finish(findings);
+        let Lists { hostsets, classes, schedules, asserts, suppressions } = lists;
+        Some(Self {
+            name,
+            serial,
+            environment,
+            default_class,
+            dns,
+            http,
+            hostsets,
+            classes,
+            schedules,
+            asserts,
+            suppressions,
+            lab,
+        })
+    }
+
+    /// Adds what an included file says, which begins at `base`.
+    pub(crate) fn include(&mut self, root: &'t DeTable<'t>, base: usize, findings: &mut Findings) {
+        let mut fields = Fields::root("an included file", root, base);
+        let schema = fields.get("schema", findings, fields::whole(0, u64::MAX));
+        if !knows_schema(schema.as_ref(), findings) {
+            return;
+        }
+        let lists = Lists::read(&mut fields, findings);
+        fields.finish(findings);
+        self.hostsets.extend(lists.hostsets);
+        self.classes.extend(lists.classes);
+        self.schedules.extend(lists.schedules);
+        self.asserts.extend(lists.asserts);
+        self.suppressions.extend(lists.suppressions);
+    }
+
+    /// Holds the sums over all files against their limits.
+    pub(crate) fn limit(&self, findings: &mut Findings) {
+        let hosts: usize = self.hostsets.iter().map(|set| set.hosts.len()).sum();
+        for (count, most, what) in [
+            (hosts, MAX_HOSTS, "host entries"),
+            (self.hostsets.len(), MAX_HOSTSETS, "host sets"),
+            (self.classes.len(), MAX_CLASSES, "classes"),
+            (self.schedules.len(), MAX_SCHEDULES, "schedules"),
+            (self.asserts.len(), MAX_ASSERTS, "asserts"),
+            (self.suppressions.len(), MAX_SUPPRESSIONS, "allowed findings"),
+        ] {
+            limit(count, most, what, 0..0, findings);
+        }
+    }
+}
+
+/// A file that says no schema is read as its document's.
+fn knows_schema(schema: Option<&Spanned<u64>>, findings: &mut Findings) -> bool {
+    let Some(schema) = schema.filter(|schema| *schema.get_ref() != SCHEMA) else { return true };
+    let message = format!("schema {} is not known; this is {SCHEMA}", schema.get_ref());
+    let fault = Fault::new(Code::UnknownSchema, message);
+    findings.add(schema.span(), fault.help("use a release of this program that knows the schema"));
+    false
+}
+
+impl<'t> Lists<'t> {
+    fn read(fields: &mut Fields<'t>, findings: &mut Findings) -> Self {
+        // Followed before the document is read; here only its shape is held.
+        fields.list("include", MAX_FILES, findings, path);
+        Self {
             hostsets: fields.tables("hostset", "[[hostset]]", MAX_HOSTSETS, findings, read_hostset),
             classes: fields.tables("class", "[[class]]", MAX_CLASSES, findings, Class::read),
+            schedules: fields.tables(
+                "schedule",
+                "[[schedule]]",
+                MAX_SCHEDULES,
+                findings,
+                Schedule::read,
+            ),
             asserts: fields.tables("assert", "[[assert]]", MAX_ASSERTS, findings, Assert::read),
-            lab: fields.table("lab", "[lab]", findings, Lab::read),
-        };
-        fields.finish(findings);
-        let hosts: usize = document.hostsets.iter().map(|set| set.hosts.len()).sum();
-        limit(hosts, MAX_HOSTS, "host entries", 0..0, findings);
-        Some(document)
+            suppressions: fields
+                .table("lint", "[lint]", findings, |fields, findings| {
+                    fields.tables(
+                        "allow",
+                        "[[lint.allow]]",
+                        MAX_SUPPRESSIONS,
+                        findings,
+                        Suppression::read,
+                    )
+                })
+                .unwrap_or_default(),
+        }
     }
 }
 
@@ -212,9 +302,7 @@ impl<'t> Class<'t> {
                 "[[class.match]]",
                 MAX_MATCHES,
                 findings,
-                |fields, findings| {
-                    Spanned::new(fields.span(), subscribers::read_match(fields, findings))
-                },
+                subscribers::read_match,
             ),
         }
     }
@@ -262,10 +350,11 @@ impl Lab {
                         HostName::parse(key)
                             .map_err(|error| Fault::new(Code::InvalidHost, error.to_string()))
                     });
+                    let base = fields.base();
                     keyed
                         .into_iter()
                         .map(|(host, value)| {
-                            (host, fields::items(value, MAX_NETWORKS, findings, address))
+                            (host, fields::items(value, base, MAX_NETWORKS, findings, address))
                         })
                         .collect()
                 })
@@ -306,6 +395,17 @@ fn address(value: &toml::de::DeValue<'_>) -> Result<IpAddr, Fault> {
     text.parse().map_err(|_| {
         Fault::new(Code::InvalidAddress, format!("`{text}` is not an IPv4 or IPv6 address"))
     })
+}
+
+/// The path of another file.
+fn path<'t>(value: &'t toml::de::DeValue<'t>) -> Result<&'t str, Fault> {
+    let text = text(value)?;
+    if text.is_empty() || text.len() > MAX_PATH || text.contains('\0') {
+        let message =
+            format!("a path has 1 to {MAX_PATH} octets and no NUL; this has {}", text.len());
+        return Err(Fault::new(Code::InvalidName, message));
+    }
+    Ok(text)
 }
 
 /// A name that may stand in metrics, reports and other documents.

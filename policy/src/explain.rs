@@ -135,7 +135,7 @@ fn weigh_all<'p>(
     let _: Option<()> = class.table.visit(request.host(), |listings| {
         for listing in listings {
             let Some(rule) = policy.rule_of(listing) else { continue };
-            let expired = listing.is_expired(now);
+            let expired = listing.is_expired(rule, now);
             let reason =
                 if expired { Reason::Expired } else { weigh_listing(listing, rule, request) };
             let decisive = decision.rule().is_some_and(|known| std::ptr::eq(known, rule));

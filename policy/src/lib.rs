@@ -52,9 +52,12 @@ mod document;
 mod drift;
 mod explain;
 mod host;
+mod layout;
 pub mod limits;
 mod lines;
+mod lint;
 mod nearest;
+mod parts;
 mod policy;
 mod probe;
 mod reason;
@@ -67,7 +70,9 @@ mod territory;
 pub use cases::{Case, Coverage, Expectation, Held, read_cases};
 pub use class::{Action, Class, ClassMatch, Limits, Ncsi, Subscriber};
 pub use code::Code;
-pub use compile::{Compiled, Source, compile, compile_unproven};
+pub use compile::{
+    Compiled, Source, compile, compile_parts, compile_parts_unproven, compile_unproven,
+};
 pub use decide::{Decision, Request, Subject, Verdict, decide, decide_nameless};
 pub use delta::{
     Access, Change, Channel, ClassDelta, Condition, Cover, Delta, Group, Move, Ports, Presence,
@@ -80,13 +85,14 @@ pub use host::{
     HostName, HostPattern, HostTable, InvalidHostName, InvalidHostPattern, PatternKind,
 };
 pub use lines::LineIndex;
+pub use parts::{File, Parts, Unreadable, Wanted};
 pub use policy::{
     DnsDenial, DnsTerms, Environment, HttpDenial, HttpTerms, LabTerms, Policy, Sha256, Snapshot,
 };
 pub use probe::Probe;
 pub use reason::Reason;
 pub use record::Record;
-pub use rule::{Place, Rule, Scheme};
+pub use rule::{Place, Rule, Scheme, Window};
 pub use sim::{Iccid, Identity, IdentityRange, Imsi, InvalidIdentity, Msisdn, SimState};
 pub use target::{InvalidTarget, Target};
 pub use territory::AddressRange;

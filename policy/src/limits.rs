@@ -1,6 +1,7 @@
 //! Every bound of a document, in one place. What is beyond one is a finding, never cut silently.
 
-/// Longest document in bytes: room for 100,000 host entries written one key a line.
+/// Longest document in bytes, all its files together: room for 100,000 host entries written one
+/// key a line.
 pub const MAX_DOCUMENT: usize = 16 << 20;
 
 /// Longest time in seconds that a denial may be remembered: none may outlive a purchase.
@@ -26,6 +27,24 @@ pub const MAX_FINDINGS: usize = 1_000;
 
 /// Most host sets in a document.
 pub const MAX_HOSTSETS: usize = 1_000;
+
+/// Most files of a document, its first file and lists of SIMs included.
+pub const MAX_FILES: usize = 64;
+
+/// How deep files may include files; the first file includes at depth 1.
+pub const MAX_DEPTH: usize = 8;
+
+/// Octets in the path of another file.
+pub const MAX_PATH: usize = 1_024;
+
+/// Most SIMs and ranges in all lists of a document together.
+pub const MAX_LISTED_SIMS: usize = 250_000;
+
+/// Most schedules in a document.
+pub const MAX_SCHEDULES: usize = 256;
+
+/// Most allowed findings in a document.
+pub const MAX_SUPPRESSIONS: usize = 1_000;
 
 /// Most host entries in a document.
 pub const MAX_HOSTS: usize = 200_000;

@@ -4,7 +4,13 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 
-use crate::{cases::Case, class::Class, decide::Subject, host::HostName, rule::{Listing, Rule}};
+use crate::{
+    cases::Case,
+    class::{Class, Subscriber},
+    decide::Subject,
+    host::HostName,
+    rule::{Listing, Rule},
+};
 
 /// Where a node stands; a policy made for one is refused by the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
@@ -160,18 +166,27 @@ impl Policy {
         self.classes.iter().find(|class| class.name() == name)
     }
 
-    /// The class `subject` falls in: the first that holds it, else the default class. `None` means
-    /// denied: the policy names no default, or no class has the name.
+    /// The class `subject` falls in: the first that holds it, else the default class. Among classes
+    /// of equal priority one that lists the SIM by itself comes before one that holds it by a
+    /// range. `None` means denied: the policy names no default, or no class has the name.
     #[must_use]
     pub fn class_of(&self, subject: Subject<'_>) -> Option<&Class> {
         match subject {
             Subject::Class(name) => self.class(name),
             Subject::Subscriber(subscriber) => self
-                .classes
-                .iter()
-                .find(|class| class.holds(subscriber))
+                .holding(subscriber)
                 .or_else(|| self.default_class.and_then(|index| self.classes.get(index))),
         }
+    }
+
+    fn holding(&self, subscriber: &Subscriber) -> Option<&Class> {
+        let mut rest = self.classes.iter();
+        let first = rest.by_ref().find(|class| class.holds(subscriber))?;
+        let mut equals = rest.take_while(|class| class.priority == first.priority).peekable();
+        if equals.peek().is_none() || first.lists(subscriber) {
+            return Some(first);
+        }
+        equals.find(|class| class.lists(subscriber)).or(Some(first))
     }
 
     /// What the policy promises about itself.

@@ -14,7 +14,8 @@ pub enum Reason {
     SchemeNotListed,
     /// The host is listed with this scheme, but on other ports.
     PortNotListed,
-    /// Every entry that names this host is past its `expires` day.
+    /// Every entry that names this host is past its `expires` day, or outside the window of its
+    /// schedule.
     Expired,
     /// The class is open: nothing is asked.
     Open,

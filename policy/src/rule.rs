@@ -27,9 +27,19 @@ pub struct Rule {
     /// Empty: the default port of each scheme.
     pub(crate) ports: Vec<u16>,
     pub(crate) expires: Option<Date>,
+    /// Absent: at all times.
+    pub(crate) window: Option<Arc<Window>>,
     pub(crate) networks: Vec<IpNet>,
     pub(crate) reason: Option<Box<str>>,
     pub(crate) place: Place,
+}
+
+/// When a schedule adds its host sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub(crate) schedule: Arc<str>,
+    pub(crate) from: Timestamp,
+    pub(crate) until: Timestamp,
 }
 
 /// What a decision needs of a rule, small enough to lie in the table of hosts itself.
@@ -41,6 +51,7 @@ pub(crate) struct Listing {
     http: bool,
     https: bool,
     usual_ports: bool,
+    windowed: bool,
 }
 
 /// Where in which text a thing was written.
@@ -103,10 +114,44 @@ impl Rule {
         &self.place
     }
 
-    /// Whether the entry's last day is over at `now`.
+    /// The window in which the entry holds, if a schedule adds it.
+    #[must_use]
+    pub fn window(&self) -> Option<&Window> {
+        self.window.as_deref()
+    }
+
+    /// Whether the entry allows nothing at `now`: its last day is over, or the window of its
+    /// schedule is not open.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
-        self.expires.is_some_and(|last| is_over(last, now))
+        self.window.as_ref().is_some_and(|window| !window.is_open(now))
+            || self.expires.is_some_and(|last| is_over(last, now))
+    }
+}
+
+impl Window {
+    /// The schedule's name.
+    #[must_use]
+    pub fn schedule(&self) -> &str {
+        &self.schedule
+    }
+
+    /// The first moment.
+    #[must_use]
+    pub fn from(&self) -> Timestamp {
+        self.from
+    }
+
+    /// The first moment after it.
+    #[must_use]
+    pub fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    /// Whether `now` lies in it.
+    #[must_use]
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.from <= now && now < self.until
     }
 }
 
@@ -119,12 +164,14 @@ impl Listing {
             http: rule.schemes.contains(&Scheme::Http),
             https: rule.schemes.contains(&Scheme::Https),
             usual_ports: rule.ports.is_empty(),
+            windowed: rule.window.is_some(),
         }
     }
 
-    /// As [`Rule::is_expired`].
-    pub(crate) fn is_expired(&self, now: Timestamp) -> bool {
-        self.expires.is_some_and(|last| is_over(last, now))
+    /// As [`Rule::is_expired`], of the `rule` it stands for.
+    pub(crate) fn is_expired(&self, rule: &Rule, now: Timestamp) -> bool {
+        (self.windowed && rule.is_expired(now))
+            || self.expires.is_some_and(|last| is_over(last, now))
     }
 
     /// Whether the rule lists `scheme`.

@@ -1,6 +1,10 @@
 //! SIM identities and states. Identities are personal data: they never print whole.
 
+mod set;
+
 use std::fmt;
+
+pub(crate) use set::{IdentitySet, Meeting, read_list, read_ranges};
 
 /// Integrated circuit card identifier: 18 to 20 digits (ITU-T E.118; no check digit is demanded,
 /// because the ends of published ranges cannot have one).
@@ -82,6 +86,9 @@ pub trait Identity: Copy + Ord + fmt::Debug {
     /// Number of digits.
     fn length(self) -> usize;
 
+    /// The last two digits as a number: identities are matched in blocks of 100.
+    fn last_two(self) -> u8;
+
     /// Its place among all identities of the kind, short ones first: neighbours differ by one.
     fn ordinal(self) -> u128;
 }
@@ -146,6 +153,10 @@ macro_rules! identity {
                 usize::from(self.0.length)
             }
 
+            fn last_two(self) -> u8 {
+                u8::try_from(self.0.value % 100).unwrap_or_default()
+            }
+
             fn ordinal(self) -> u128 {
                 self.0.ordinal()
             }
@@ -204,6 +215,12 @@ impl<I: Identity> IdentityRange<I> {
     #[must_use]
     pub fn contains(&self, identity: I) -> bool {
         self.start <= identity && identity <= self.end
+    }
+
+    /// Whether it is one identity.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.start == self.end
     }
 
     /// Whether some identity lies in both ranges.

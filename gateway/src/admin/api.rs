@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, Query, State},
+    body::Bytes,
+    extract::{DefaultBodyLimit, FromRequest, Query, Request, State},
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     clock,
     log::Event,
-    reload::{ReloadError, Reloaded, Trigger},
+    reload::{Bundle, ReloadError, Reloaded, Trigger},
     report,
 };
 
@@ -35,7 +36,7 @@ pub(super) fn routes(desk: Arc<Desk>) -> Router {
         .route("/readyz", get(readyz))
         .route("/v1/status", get(status::status))
         .route("/v1/policy", get(policy))
-        .route("/v1/policy/reload", post(reload))
+        .route("/v1/policy/reload", post(reload).layer(DefaultBodyLimit::max(CANDIDATE_MAX)))
         .route("/v1/explain", get(explain))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -81,6 +82,7 @@ async fn reload(
     uri: Uri,
     headers: HeaderMap,
     query: Result<Query<ReloadQuery>, axum::extract::rejection::QueryRejection>,
+    request: Request,
 ) -> Result<Json<Value>, Problem> {
     desk.admit(&uri, &headers)?;
     let Query(query) = query.map_err(|error| bad_request(error.body_text()))?;
@@ -89,7 +91,21 @@ async fn reload(
         Some("1" | "true" | "") => true,
         Some(_) => return Err(bad_request("dry_run is 0 or 1")),
     };
-    match desk.reloader.reload(Trigger::Admin, rehearse).await {
+    // Read after the token was seen: nobody else may fill our memory.
+    let body = Bytes::from_request(request, &()).await.map_err(|error| {
+        Problem::new(error.status(), "the body cannot be read", error.body_text())
+    })?;
+    let reloaded = match (body.is_empty(), rehearse) {
+        (true, _) => desk.reloader.reload(Trigger::Admin, rehearse).await,
+        (false, true) => {
+            let candidate = Bundle::from_json(&body).map_err(|error| bad_request(error.to_string()))?;
+            desk.reloader.rehearse(candidate).await
+        }
+        (false, false) => {
+            return Err(bad_request("a policy is taken from the node's own file; only a dry run takes another"));
+        }
+    };
+    match reloaded {
         Ok(Reloaded::Published { snapshot, warnings, closed }) => Ok(Json(json!({
             "outcome": "published",
             "policy": description(&snapshot),
@@ -201,8 +217,8 @@ pub(super) fn description(snapshot: &Snapshot) -> Value {
 
 fn refused(error: &ReloadError) -> Problem {
     let diagnostics = match error {
-        ReloadError::Invalid { diagnostics, text, .. } => {
-            diagnostics.iter().map(|found| report::placed_diagnostic(found, text)).collect()
+        ReloadError::Invalid { diagnostics, parts, .. } => {
+            diagnostics.iter().map(|found| report::placed_diagnostic(found, &**parts)).collect()
         }
         ReloadError::Read { .. }
         | ReloadError::TooLarge { .. }
@@ -230,5 +246,7 @@ fn bad_request(detail: impl Into<String>) -> Problem {
 
 /// Below the checks of `/readyz`: it serves, and somebody should look.
 const KEPT: &str = "note the policy file was refused; the kept copy of the last good one is in force\n";
+/// Octets of a candidate: a policy with all its files, as JSON writes it.
+const CANDIDATE_MAX: usize = 2 * policy::limits::MAX_DOCUMENT;
 /// Octets of a request's body.
 const BODY_MAX: usize = 64 * 1024;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use policy::{Diagnostic, Severity, Source};
+use policy::{Diagnostic, Parts, Severity};
 
 use super::document::Document;
 use crate::{clock, config::Config, report};
@@ -61,7 +61,8 @@ pub(super) fn run(command: CheckCommand) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let found = findings(&file, &document);
+    let parts = document.parts();
+    let found = findings(&file, &document, &parts);
     let fails = found.iter().any(|found| match (found.severity, fail_on) {
         (Severity::Error, FailOn::Error | FailOn::Warning) => true,
         (Severity::Warning, FailOn::Warning) => true,
@@ -69,7 +70,7 @@ pub(super) fn run(command: CheckCommand) -> ExitCode {
     });
     let stdout = io::stdout();
     let styled = stdout.is_terminal();
-    match write(&found, &document, fails, format, styled, &mut stdout.lock()) {
+    match write(&found, &parts, fails, format, styled, &mut stdout.lock()) {
         Ok(()) if fails => ExitCode::from(1),
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -79,14 +80,14 @@ pub(super) fn run(command: CheckCommand) -> ExitCode {
     }
 }
 
-fn findings(path: &Path, document: &Document) -> Vec<Diagnostic> {
+fn findings(path: &Path, document: &Document, parts: &Parts<'_>) -> Vec<Diagnostic> {
     if is_gateway(&document.text) {
         return match Config::parse(path, &document.text) {
             Ok((_, warnings)) => warnings,
             Err(found) => found,
         };
     }
-    match policy::compile(&document.source(), clock::today()) {
+    match policy::compile_parts(parts, clock::today()) {
         Ok(compiled) => compiled.warnings,
         Err(found) => found,
     }
@@ -101,16 +102,16 @@ fn is_gateway(text: &str) -> bool {
 
 fn write(
     found: &[Diagnostic],
-    document: &Document,
+    parts: &Parts<'_>,
     fails: bool,
     format: Format,
     styled: bool,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let Source { name, text } = document.source();
+    let name = parts.names().next().unwrap_or_default();
     match format {
         Format::Text => {
-            write!(out, "{}", report::diagnostics(found, text, styled))?;
+            write!(out, "{}", report::diagnostics(found, parts, styled))?;
             let count = |severity| found.iter().filter(|found| found.severity == severity).count();
             let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
             match (errors, warnings) {
@@ -123,9 +124,9 @@ fn write(
                 ),
             }
         }
-        Format::Json => writeln!(out, "{:#}", machine::json(found, name, text, fails)),
-        Format::Sarif => writeln!(out, "{:#}", machine::sarif(found, name, text)),
-        Format::Github => write!(out, "{}", machine::github(found, text)),
+        Format::Json => writeln!(out, "{:#}", machine::json(found, name, parts, fails)),
+        Format::Sarif => writeln!(out, "{:#}", machine::sarif(found, parts)),
+        Format::Github => write!(out, "{}", machine::github(found, parts)),
     }
 }
 

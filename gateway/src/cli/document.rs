@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use policy::{Source, limits::MAX_DOCUMENT};
+use policy::{Parts, Source, limits::MAX_DOCUMENT};
+
+use crate::files;
 
 /// A document as it lies on disk.
 #[derive(Debug)]
@@ -40,6 +42,11 @@ impl Document {
         };
         let text = read().map_err(|source| Unreadable { path: path.to_owned(), source })?;
         Ok(Self { name: path.display().to_string(), text })
+    }
+
+    /// The document with every file it names, ready to be compiled.
+    pub(super) fn parts(&self) -> Parts<'_> {
+        files::gather(&self.source())
     }
 
     pub(super) fn source(&self) -> Source<'_> {

@@ -85,8 +85,7 @@ fn compare(command: &DriftCommand, out: &mut impl Write) -> Result<bool, String>
 }
 
 fn text(drift: &Drift, file: &str, class: &str, equal: bool) -> String {
-    let mut page =
-        format!("{file}, class {class}, against {}{}\n", builtin::PREFIX, drift.against);
+    let mut page = format!("{file}, class {class}, against {}{}\n", builtin::PREFIX, drift.against);
     let place = |row: &DriftRow| hosts(&row.region, usize::MAX, Style::Text);
     for row in &drift.missing {
         page += &format!("  missing  {} [{}]\n", place(row), requests(&row.published));

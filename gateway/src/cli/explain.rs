@@ -92,8 +92,9 @@ fn explain_all(command: &ExplainCommand, out: &mut impl Write) -> Result<bool, S
     let document = Document::read(policy)
         .map_err(|error| format!("error: {}", report::with_causes(&error)))?;
     let day = jiff::tz::Offset::UTC.to_datetime(now).date();
-    let compiled = policy::compile(&document.source(), day).map_err(|found| {
-        report::diagnostics_to_stderr(&found, &document.text);
+    let parts = document.parts();
+    let compiled = policy::compile_parts(&parts, day).map_err(|found| {
+        report::diagnostics_to_stderr(&found, &parts);
         format!("error: {} is not a policy that can be used", document.name)
     })?;
     let policy = compiled.policy;

@@ -16,6 +16,7 @@ For example:
   postern lab run                                        every journey, each step checked
   postern lab run unprovisioned-sim --junit journey.xml
   postern lab up                                         keep a world, until Ctrl-C
+  postern lab list                                       the journeys
   postern lab shell ue1                                  be a SIM, in another terminal
   postern lab shell ue1 -- curl -v https://login.live.com")]
 pub(crate) struct LabCommand {

@@ -69,18 +69,21 @@ mod tests {
 
     #[test]
     fn every_command_shows_an_example() {
-        fn examine(command: &clap::Command, path: &str) {
-            for command in command.get_subcommands() {
+        fn help(command: &clap::Command) -> String {
+            command.get_after_help().map(ToString::to_string).unwrap_or_default()
+        }
+        fn examine(parent: &clap::Command, path: &str, missing: &mut Vec<String>) {
+            for command in parent.get_subcommands() {
                 let path = format!("{path} {}", command.get_name());
-                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-                if command.has_subcommands() {
-                    examine(command, &path);
-                } else if !EXEMPT.contains(&path.as_str()) {
-                    assert!(help.contains(&path), "{path} shows no example of itself:\n{help}");
+                examine(command, &path, missing);
+                if !help(command).contains(&path) && !help(parent).contains(&path) {
+                    missing.push(path);
                 }
             }
         }
-        examine(&super::super::Arguments::command(), "postern");
+        let mut missing = Vec::new();
+        examine(&super::super::Arguments::command(), "postern", &mut missing);
+        assert_eq!(missing, EXEMPT);
     }
 
     #[test]
@@ -88,6 +91,6 @@ mod tests {
         assert_eq!(pages(), pages());
     }
 
-    /// Their parent's help shows them at work, or they take nothing.
+    /// What its parent does without a subcommand.
     const EXEMPT: [&str; 1] = ["postern hostsets list"];
 }

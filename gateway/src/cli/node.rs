@@ -37,10 +37,10 @@ pub(super) enum Format {
 }
 
 /// What is asked of the node.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Question {
     Get(&'static str),
-    Post(&'static str),
+    Post(&'static str, Vec<u8>),
 }
 
 impl Node {
@@ -54,7 +54,7 @@ impl Node {
         let answer = runtime.block_on(async {
             match question {
                 Question::Get(path) => client.get(path).await,
-                Question::Post(path) => client.post(path).await,
+                Question::Post(path, body) => client.post(path, body.into()).await,
             }
         });
         answer.map_err(|error| line(&error))

@@ -13,8 +13,9 @@ pub(super) fn compile(path: &Path, at: Timestamp) -> Result<Policy, String> {
     let document = Document::read(path)
         .map_err(|error| format!("error: {}", report::with_causes(&error)))?;
     let day = jiff::tz::Offset::UTC.to_datetime(at).date();
-    let compiled = policy::compile(&document.source(), day).map_err(|found| {
-        report::diagnostics_to_stderr(&found, &document.text);
+    let parts = document.parts();
+    let compiled = policy::compile_parts(&parts, day).map_err(|found| {
+        report::diagnostics_to_stderr(&found, &parts);
         format!("error: {} is not a policy that can be used", document.name)
     })?;
     Ok(compiled.policy)

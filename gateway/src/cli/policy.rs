@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use policy::Parts;
 
 use super::document::Document;
 use crate::{
@@ -112,11 +113,12 @@ fn keygen(path: &Path, out: &mut impl Write) -> Result<(), Failure> {
 fn sign(key: &Path, file: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let key = PrivateKey::load(key).map_err(|error| unable(&error))?;
     let document = Document::read(file).map_err(|error| unable(&error))?;
-    if let Err(found) = policy::compile(&document.source(), clock::today()) {
-        report::diagnostics_to_stderr(&found, &document.text);
+    let parts = document.parts();
+    if let Err(found) = policy::compile_parts(&parts, clock::today()) {
+        report::diagnostics_to_stderr(&found, &parts);
         return Err(Failure::Found(format!("error: {} has errors and is not signed", document.name)));
     }
-    let signature = key.sign(&manifest(&document));
+    let signature = key.sign(&manifest(&parts));
     let path = signature_path(file);
     write_whole(&path, &signature.to_string()).map_err(|error| {
         Failure::Unable(format!("error: cannot write {}: {error}", path.display()))
@@ -144,15 +146,16 @@ fn verify(
         }
     };
     let verified = Signature::parse(&text)
-        .and_then(|signature| signature.verify(&manifest(&document), &keys));
+        .and_then(|signature| signature.verify(&manifest(&document.parts()), &keys));
     match verified {
         Ok(key) => say(out, &format!("{}: signed with key {key}", document.name)),
         Err(error) => Err(Failure::Found(format!("error: {}: {error}", document.name))),
     }
 }
 
-fn manifest(document: &Document) -> Manifest {
-    Manifest::of([document.text.as_bytes()])
+/// A signature holds for the policy and every file it names, in the order they are read.
+fn manifest(parts: &Parts<'_>) -> Manifest {
+    Manifest::of(parts.texts().map(str::as_bytes))
 }
 
 /// A node that watches the file must never read half of it.

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -9,18 +10,27 @@ use clap::Args;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::node::{Format, Node, Question, problem};
-use crate::{client::Answer, report};
+use super::{
+    document::Document,
+    node::{Format, Node, Question, problem},
+};
+use crate::{
+    client::Answer,
+    reload::Bundle,
+    report,
+    signature::{signature_path, text_of},
+};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 For example:
-  postern reload --dry-run
+  postern reload --dry-run --policy policy.toml.new
   postern reload --config /etc/postern/gateway.toml
   postern reload --admin https://edge-1.acme.example:9180 --ca ca.pem --token-file admin.token
 
-A dry run reads, verifies and compiles the policy file of the node and holds its asserts, then says
-which classes and which live sessions would be judged otherwise. Nothing is changed.
+A dry run takes the given policy, or the file of the node as it lies there, verifies and compiles it,
+holds its asserts, and says which classes and which live sessions would be judged otherwise. Nothing
+is changed. A node that watches its file takes a good one by itself: rehearse before it is put there.
 
 Exit codes: 0 published, or a dry run in which nothing changes; 1 refused, or a dry run in which
 something changes; 2 could not ask.")]
@@ -30,16 +40,20 @@ pub(super) struct ReloadCommand {
     /// Say what would change, and change nothing.
     #[arg(long)]
     dry_run: bool,
+    /// A policy that is not in its place yet; its signature is beside it, as FILE.sig.
+    #[arg(long, value_name = "FILE", requires = "dry_run")]
+    policy: Option<PathBuf>,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 pub(super) fn run(command: ReloadCommand) -> ExitCode {
-    let ReloadCommand { node, dry_run, format } = command;
+    let ReloadCommand { node, dry_run, policy, format } = command;
     let path = if dry_run { "/v1/policy/reload?dry_run=1" } else { "/v1/policy/reload" };
-    let told = node
-        .ask(Question::Post(path))
+    let told = policy
+        .map_or_else(|| Ok(Vec::new()), |policy| candidate(&policy))
+        .and_then(|body| node.ask(Question::Post(path, body)))
         .and_then(|answer| tell(&answer, format, &mut io::stdout().lock()));
     match told {
         Ok(true) => ExitCode::SUCCESS,
@@ -49,6 +63,18 @@ pub(super) fn run(command: ReloadCommand) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// The policy at `path` with everything it is made of.
+fn candidate(path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error: &dyn std::error::Error| format!("error: {}", report::with_causes(error));
+    let document = Document::read(path).map_err(|error| unreadable(&error))?;
+    let signature = match text_of(&signature_path(path)) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(format!("error: cannot read the signature of {}: {error}", path.display())),
+    };
+    Bundle::of(&document.parts(), signature).to_json().map_err(|error| unreadable(&error))
 }
 
 /// Writes what the node said; whether all is well, or why it did not do what was asked.

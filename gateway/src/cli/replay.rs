@@ -232,7 +232,9 @@ fn read_log(path: &Path, tally: &mut Tally<'_>) -> Result<Input, String> {
     bar.finish_and_clear();
     let (bad, numbers) = lines.bad();
     if decisions == 0 && bad > 0 {
-        return Err(format!("error: {name}: not a decision log: none of {bad} lines is a decision"));
+        return Err(format!(
+            "error: {name}: not a decision log: none of {bad} lines is a decision"
+        ));
     }
     let mut notes = Notes::default();
     notes.add_many(Note::BadLine, bad);

@@ -31,6 +31,9 @@ For example:
 Prints one line with every bound address, then READY; the log goes to standard error.
 SIGHUP reloads the policy. SIGTERM drains, removes the steering and ends.
 
+For example:
+  postern run --config gateway.toml
+
 A killed gateway leaves its nftables table behind: the garden stays shut.")]
 pub(super) struct RunCommand {
     /// The node's settings.
@@ -140,9 +143,11 @@ fn raise_descriptor_limit() {
 
 fn explain(error: &StartError) {
     match error {
-        StartError::Config(ConfigError::Invalid { text, diagnostics, .. })
-        | StartError::Policy(ReloadError::Invalid { text, diagnostics, .. }) => {
+        StartError::Config(ConfigError::Invalid { text, diagnostics, .. }) => {
             report::diagnostics_to_stderr(diagnostics, text);
+        }
+        StartError::Policy(ReloadError::Invalid { parts, diagnostics, .. }) => {
+            report::diagnostics_to_stderr(diagnostics, &**parts);
         }
         StartError::Admin(_)
         | StartError::Config(ConfigError::Read { .. })

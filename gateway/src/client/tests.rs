@@ -82,7 +82,7 @@ async fn asks_a_node_on_this_machine() {
     // Bound to every address, it is reached by loopback.
     let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
     let client = Client::of(&AdminConfig { token_file: Some(token_file), ..config(everywhere) });
-    let answer = client.unwrap().post("/v1/x?dry_run=1").await.unwrap();
+    let answer = client.unwrap().post("/v1/x?dry_run=1", Bytes::new()).await.unwrap();
     assert_eq!((answer.status, &answer.body["ready"]), (StatusCode::OK, &true.into()));
     let sent = node.await.unwrap();
     assert!(sent.starts_with("POST /v1/x?dry_run=1 HTTP/1.1\r\n"), "{sent}");

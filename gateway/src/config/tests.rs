@@ -65,6 +65,37 @@ fn refuses_what_it_cannot_mean() {
 }
 
 #[test]
+fn reads_encrypted_listeners_and_limits_of_the_resolver() {
+    let more = r#"
+[dns.tls]
+listen = ["0.0.0.0:8853", "[::]:8853"]
+certificate = "dns.pem"
+key = "dns.key"
+[dns.https]
+listen = ["192.0.2.1:9443"]
+certificate = "dns.pem"
+key = "dns.key"
+[dns.limits]
+qps_per_subscriber = 7
+"#;
+    let text = format!("{SAMPLE}{more}");
+    let (config, _) = Config::parse(Path::new("/etc/postern/gateway.toml"), &text).unwrap();
+    let tls = config.dns.tls.unwrap();
+    assert_eq!(tls.certificate, Path::new("/etc/postern/dns.pem"));
+    assert_eq!(tls.listen, ["0.0.0.0:8853", "[::]:8853"].map(|address| address.parse().unwrap()));
+    assert_eq!(config.dns.https.unwrap().listen.len(), 1);
+    assert_eq!(config.dns.qps_per_subscriber, 7);
+    for (from, to, expected) in [
+        ("qps_per_subscriber = 7", "qps_per_subscriber = 0", "GW0002"),
+        ("[\"192.0.2.1:9443\"]", "[]", "GW0004"),
+        ("[\"192.0.2.1:9443\"]", "[\"dns.example\"]", "GW0002"),
+        ("certificate", "certificat", "GW0001"),
+    ] {
+        assert!(codes(&text.replace(from, to)).contains(&expected), "{to}");
+    }
+}
+
+#[test]
 fn reports_every_mistake_at_once() {
     let text = SAMPLE
         .replace("edge-1", "edge 1")

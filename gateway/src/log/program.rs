@@ -37,4 +37,5 @@ pub(crate) fn start(
 /// hickory logs each answer with the subscriber's address, and trouble with the name asked for;
 /// pingora logs each session that a subscriber broke off.
 const QUIET: &str = "hickory_server=off,hickory_net=off,hickory_resolver=off,hickory_proto=off,\
-                     pingora=off,pingora_core=off,pingora_proxy=off,rustls=warn";
+                     pingora=off,pingora_core=off,pingora_proxy=off,rustls=warn,\
+                     h2=warn";

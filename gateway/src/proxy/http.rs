@@ -91,7 +91,7 @@ impl HttpService {
                     return outcome;
                 }
             };
-            let wire = Wire::new(stream, octets, &head, Arc::clone(&self.parts.metrics));
+            let wire = Wire::new(stream, octets, &head, session.meter(&self.parts.judge));
             let errand = Errand::new(head, session.port(), dialled);
             let (outcome, wire) = self.forwarder.forward(wire, errand).await;
             session.unname();

@@ -104,10 +104,11 @@ pub(super) fn refused(
     tracing::debug!(reason = reason.label(), "denied");
 }
 
-/// How many sessions the subscriber's class allows, if it says.
-pub(super) fn session_limit(parts: &Parts, subscriber: IpAddr) -> Option<usize> {
-    let snapshot = parts.judge.snapshot()?;
+/// What the subscriber's class allows it, as far as it says.
+pub(super) fn class_limits(parts: &Parts, subscriber: IpAddr) -> policy::Limits {
+    let snapshot = parts.judge.snapshot();
     let subscriber = parts.judge.subscriber(subscriber);
-    let class = snapshot.policy().class_of(Subject::Subscriber(&subscriber))?;
-    class.limits().sessions.and_then(|limit| usize::try_from(limit).ok())
+    let subject = Subject::Subscriber(&subscriber);
+    let class = snapshot.as_ref().and_then(|snapshot| snapshot.policy().class_of(subject));
+    class.map(policy::Class::limits).unwrap_or_default()
 }

@@ -16,6 +16,7 @@ pub(crate) struct Metrics {
     to_origin: IntCounter,
     to_subscriber: IntCounter,
     destination_mismatch: IntCounter,
+    metered: IntGauge,
     requests: IntCounterVec,
 }
 
@@ -67,6 +68,7 @@ impl Metrics {
                 registry,
                 IntCounter::with_opts(opts(DESTINATION_MISMATCH))?,
             )?,
+            metered: registered(registry, IntGauge::with_opts(opts(METERED))?)?,
             requests: registered(registry, requests)?,
         }))
     }
@@ -100,6 +102,11 @@ impl Metrics {
             Direction::ToSubscriber => &self.to_subscriber,
         };
         counter.inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// Says of how many subscribers bytes are counted.
+    pub(super) fn metered(&self, subscribers: usize) {
+        self.metered.set(i64::try_from(subscribers).unwrap_or(i64::MAX));
     }
 
     pub(super) fn destination_mismatched(&self) {
@@ -148,6 +155,10 @@ const DESTINATION_MISMATCH: (&str, &str) = (
     "postern_destination_mismatch_total",
     "Allowed sessions whose subscriber had chosen an address the name does not resolve to here; \
      the name's own address was dialled instead.",
+);
+const METERED: (&str, &str) = (
+    "postern_metered_subscribers",
+    "Subscribers whose bytes of the day are counted; there is room for 1048576.",
 );
 const ACCEPT_FAILURES: (&str, &str) =
     ("postern_accept_failures_total", "Failed accepts, by protocol; usually out of descriptors.");

@@ -24,6 +24,8 @@ pub(crate) enum PolicyEnd {
     Denied(Reason),
     /// It was live when a new policy, or a new state of the SIM, denied it.
     Revoked,
+    /// The subscriber moved as many bytes as its class allows for the day.
+    Exhausted,
 }
 
 /// How a subscriber ended a session.
@@ -73,10 +75,11 @@ pub(crate) enum OurEnd {
 
 impl Outcome {
     /// One outcome of each label.
-    pub(super) const EACH: [Self; 18] = [
+    pub(super) const EACH: [Self; 19] = [
         Self::Finished,
         Self::Policy(PolicyEnd::Denied(Reason::NotListed)),
         Self::Policy(PolicyEnd::Revoked),
+        Self::Policy(PolicyEnd::Exhausted),
         Self::Subscriber(SubscriberEnd::Gone),
         Self::Subscriber(SubscriberEnd::Reset),
         Self::Subscriber(SubscriberEnd::Malformed(Reason::NotTls)),
@@ -100,6 +103,7 @@ impl Outcome {
             Self::Finished => "finished",
             Self::Policy(PolicyEnd::Denied(_)) => "policy-denied",
             Self::Policy(PolicyEnd::Revoked) => "policy-revoked",
+            Self::Policy(PolicyEnd::Exhausted) => "policy-exhausted",
             Self::Subscriber(SubscriberEnd::Gone) => "subscriber-gone",
             Self::Subscriber(SubscriberEnd::Reset) => "subscriber-reset",
             Self::Subscriber(SubscriberEnd::Malformed(_)) => "subscriber-malformed",

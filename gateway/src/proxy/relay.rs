@@ -4,6 +4,7 @@
 //! on; only silence in both, for longer than the idle limit, ends a relay that neither side ended.
 
 use std::{
+    future::pending,
     io,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -11,7 +12,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
-use super::metrics::{Direction, Metrics};
+use super::{meter::Flow, metrics::Direction};
 
 /// How a relay ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +28,12 @@ pub(super) enum Ended {
 }
 
 /// Relays until both sides are done, one breaks, or nothing moves for `idle_limit` (to which the
-/// watch adds up to a quarter).
+/// watch adds up to a quarter). Once `moved` says that bytes were the last, it waits to be cut.
 pub(super) async fn relay<S, O>(
     subscriber: S,
     origin: O,
     idle_limit: Duration,
-    metrics: &Metrics,
+    moved: impl Fn(Direction, usize) -> Flow,
 ) -> Ended
 where
     S: AsyncRead + AsyncWrite,
@@ -42,10 +43,10 @@ where
     let (mut from_origin, mut to_origin) = split(origin);
     let moves = AtomicU64::new(0);
     let count = |direction| {
-        let moves = &moves;
+        let (moves, moved) = (&moves, &moved);
         move |bytes| {
             moves.fetch_add(1, Ordering::Relaxed);
-            metrics.moved(direction, bytes);
+            moved(direction, bytes)
         }
     };
     let both = async {
@@ -86,7 +87,7 @@ enum Broken {
 async fn pump<R, W>(
     source: &mut R,
     sink: &mut W,
-    mut moved: impl FnMut(usize),
+    moved: impl Fn(usize) -> Flow,
 ) -> Result<(), Broken>
 where
     R: AsyncRead + Unpin,
@@ -104,7 +105,10 @@ where
             if written == 0 {
                 return Err(Broken::Sink);
             }
-            moved(written);
+            match moved(written) {
+                Flow::On => {}
+                Flow::Over => return pending().await,
+            }
             rest = rest.get(written..).unwrap_or_default();
         }
         if length == buffer.len() && length < LARGE_BUFFER {

@@ -8,18 +8,21 @@ use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use policy::{Decision, HostName, Reason, Snapshot, Subject, Verdict};
+use jiff::Timestamp;
+use policy::{Decision, HostName, Reason, Record, Snapshot, Subject, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Protocol,
-    metrics::Metrics,
+    meter::{Flow, Meter},
+    metrics::{Direction, Metrics},
     outcome::{OurEnd, Outcome, PolicyEnd},
+    quota::{Account, Balance, QuotaLimit, Quotas, ROOM},
 };
 
 /// Bounds of the proxy.
@@ -46,6 +49,7 @@ pub(crate) struct Sessions {
     numbers: AtomicU64,
     draining: CancellationToken,
     table: Mutex<Table>,
+    quotas: Quotas,
 }
 
 #[derive(Default)]
@@ -55,10 +59,13 @@ struct Table {
 }
 
 /// What is known of one live session.
-struct Live {
+pub(super) struct Live {
     subscriber: IpAddr,
     protocol: Protocol,
     port: u16,
+    destination: Option<SocketAddr>,
+    account: Option<Arc<Account>>,
+    exhausted: AtomicBool,
     named: Mutex<Option<Named>>,
     revoked: CancellationToken,
     closed: CancellationToken,
@@ -75,7 +82,6 @@ pub(crate) struct Session {
     sessions: Arc<Sessions>,
     live: Arc<Live>,
     number: u64,
-    destination: Option<SocketAddr>,
     outcome: Outcome,
 }
 
@@ -122,6 +128,9 @@ pub(crate) enum SessionLimit {
         /// The limit.
         limit: usize,
     },
+    /// The bytes of one subscriber.
+    #[error(transparent)]
+    Quota(#[from] QuotaLimit),
 }
 
 impl Sessions {
@@ -132,10 +141,12 @@ impl Sessions {
             numbers: AtomicU64::new(1),
             draining: CancellationToken::new(),
             table: Mutex::default(),
+            quotas: Quotas::new(ROOM),
         }
     }
 
-    /// Opens a session, if the limits allow one more.
+    /// Opens a session, if the limits allow one more; `class_limits` are those of the subscriber's
+    /// class.
     ///
     /// # Errors
     ///
@@ -146,12 +157,20 @@ impl Sessions {
         protocol: Protocol,
         port: u16,
         destination: Option<SocketAddr>,
-        class_limit: Option<usize>,
+        class_limits: policy::Limits,
+        now: Timestamp,
     ) -> Result<Session, SessionLimit> {
+        let key = subscriber_key(subscriber);
+        let account = self.quotas.open(key, class_limits.bytes_per_day, now)?;
+        self.metrics.metered(self.quotas.count());
+        let class_limit = class_limits.sessions.and_then(|limit| usize::try_from(limit).ok());
         let live = Arc::new(Live {
             subscriber,
             protocol,
             port,
+            destination,
+            account,
+            exhausted: AtomicBool::new(false),
             named: Mutex::default(),
             revoked: CancellationToken::new(),
             closed: CancellationToken::new(),
@@ -165,7 +184,7 @@ impl Sessions {
         )?;
         self.metrics.opened(protocol);
         let outcome = Outcome::Us(OurEnd::Broken);
-        Ok(Session { sessions: Arc::clone(self), live, number, destination, outcome })
+        Ok(Session { sessions: Arc::clone(self), live, number, outcome })
     }
 
     /// How many sessions are open.
@@ -213,7 +232,58 @@ impl Sessions {
         for live in &denied {
             live.revoked.cancel();
         }
-        denied.len()
+        denied.len() + self.hold_to_limits(snapshot, judge)
+    }
+
+    /// Holds every live session to the daily bytes of its subscriber's class, and says how many
+    /// were over them.
+    fn hold_to_limits(&self, snapshot: &Snapshot, judge: &dyn dns::Judge) -> usize {
+        let now = judge.now();
+        let exhausts = |live: &Arc<Live>| {
+            let subscriber = judge.subscriber(live.subscriber);
+            let class = snapshot.policy().class_of(Subject::Subscriber(&subscriber));
+            let limit = class.and_then(|class| class.limits().bytes_per_day);
+            let is_within = match &live.account {
+                Some(account) => account.hold_to(limit, now) == Balance::Within,
+                // Nobody counted.
+                None => limit.is_none(),
+            };
+            !is_within && live.exhaust()
+        };
+        self.live().iter().filter(|live| exhausts(live)).count()
+    }
+
+    /// Counts bytes of `live` that were moved. With the last its subscriber may move, every
+    /// session of that subscriber is cut.
+    pub(super) fn moved(
+        &self,
+        live: &Live,
+        judge: &dyn dns::Judge,
+        direction: Direction,
+        bytes: usize,
+    ) -> Flow {
+        self.metrics.moved(direction, bytes);
+        let Some(account) = &live.account else { return Flow::On };
+        match account.spend(u64::try_from(bytes).unwrap_or(u64::MAX), judge.now()) {
+            Balance::Within => return Flow::On,
+            Balance::Reached => {
+                let snapshot = judge.snapshot();
+                let subscriber = judge.subscriber(live.subscriber);
+                let (label, reason) = (live.protocol.label(), Reason::Limit);
+                let snapshot = snapshot.as_deref();
+                let record = Record::denied(&subscriber, label, reason, snapshot, live.destination);
+                judge.record(&record);
+                let key = subscriber_key(live.subscriber);
+                let all = self.live();
+                for live in all.iter().filter(|live| subscriber_key(live.subscriber) == key) {
+                    live.exhaust();
+                }
+            }
+            Balance::Over => {}
+        }
+        // Again for a session that was opened meanwhile.
+        live.exhaust();
+        Flow::Over
     }
 
     fn denied(&self, snapshot: &Snapshot, judge: &dyn dns::Judge) -> Vec<Arc<Live>> {
@@ -316,6 +386,13 @@ impl Table {
 }
 
 impl Live {
+    /// Cuts the session, because its subscriber may move no more bytes. Says whether that is news.
+    fn exhaust(&self) -> bool {
+        let is_news = !self.exhausted.swap(true, Ordering::Relaxed) && !self.revoked.is_cancelled();
+        self.revoked.cancel();
+        is_news
+    }
+
     fn named(&self) -> Option<Named> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -344,7 +421,12 @@ impl Session {
 
     /// The address the subscriber connected to, where it is known.
     pub(super) fn destination(&self) -> Option<SocketAddr> {
-        self.destination
+        self.live.destination
+    }
+
+    /// What counts the session's bytes.
+    pub(super) fn meter(&self, judge: &Arc<dyn dns::Judge>) -> Meter {
+        Meter::new(Arc::clone(&self.sessions), Arc::clone(&self.live), Arc::clone(judge))
     }
 
     /// Says what the session was allowed, and by which generation of the policy.
@@ -361,7 +443,13 @@ impl Session {
     /// Waits until the session has to end, and says why.
     pub(super) async fn cut(&self) -> Outcome {
         tokio::select! {
-            () = self.live.revoked.cancelled() => Outcome::Policy(PolicyEnd::Revoked),
+            () = self.live.revoked.cancelled() => Outcome::Policy(
+                if self.live.exhausted.load(Ordering::Relaxed) {
+                    PolicyEnd::Exhausted
+                } else {
+                    PolicyEnd::Revoked
+                },
+            ),
             () = self.live.closed.cancelled() => Outcome::Us(OurEnd::Stopped),
         }
     }
@@ -438,9 +526,11 @@ mod tests {
         let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let limits = Limits { sessions: 3, sessions_per_subscriber: 2, ..Limits::default() };
         let sessions = Arc::new(Sessions::new(limits, metrics));
-        let admit = |last: u8, class_limit| {
+        let admit = |last: u8, limit| {
             let subscriber = IpAddr::from([192, 0, 2, last]);
-            sessions.admit(subscriber, Protocol::Https, 443, None, class_limit)
+            let class_limits = policy::Limits { sessions: limit, ..policy::Limits::default() };
+            let now = Timestamp::UNIX_EPOCH;
+            sessions.admit(subscriber, Protocol::Https, 443, None, class_limits, now)
         };
         let first = admit(1, None).unwrap();
         let _second = admit(1, None).unwrap();

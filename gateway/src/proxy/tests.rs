@@ -3,12 +3,15 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use policy::{Reason, Record, Snapshot, Source, Subscriber, Verdict, compile};
 use prometheus::Registry;
 use rustls::{
@@ -26,6 +29,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 use tokio_util::sync::CancellationToken;
+
+mod quota;
 
 use super::{Limits, Metrics, Proxy, ProxySettings, Sessions, Steering};
 
@@ -58,6 +63,8 @@ pub(super) struct Bench {
 pub(super) struct Bailiff {
     snapshot: ArcSwapOption<Snapshot>,
     records: Mutex<Vec<(Verdict, Reason)>>,
+    /// How many days went by.
+    days: AtomicI64,
     /// Takes the place of the policy as soon as a verdict was recorded.
     successor: Mutex<Option<Arc<Snapshot>>>,
 }
@@ -72,7 +79,8 @@ impl dns::Judge for Bailiff {
     }
 
     fn now(&self) -> Timestamp {
-        NOW.parse().unwrap()
+        let days = SignedDuration::from_hours(24 * self.days.load(Ordering::Relaxed));
+        NOW.parse::<Timestamp>().unwrap() + days
     }
 
     fn record(&self, record: &Record<'_>) {
@@ -88,6 +96,11 @@ impl Bailiff {
         let snapshot = terms.snapshot(generation);
         self.snapshot.store(Some(Arc::clone(&snapshot)));
         snapshot
+    }
+
+    /// Lets a day go by.
+    pub(super) fn sleep_over_it(&self) {
+        self.days.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Publishes right after the next verdict.
@@ -117,6 +130,7 @@ pub(super) struct Terms {
     pub(super) ncsi: &'static str,
     pub(super) origin_port: u16,
     pub(super) sessions: Option<u32>,
+    pub(super) bytes_per_day: Option<&'static str>,
     /// Where the proxy listens and the origins are.
     pub(super) loopback: IpAddr,
 }
@@ -129,6 +143,7 @@ impl Terms {
             ncsi: "pass",
             origin_port,
             sessions: None,
+            bytes_per_day: None,
             loopback: IpAddr::V4(Ipv4Addr::LOCALHOST),
         }
     }
@@ -141,10 +156,11 @@ impl Terms {
     }
 
     fn text(&self) -> String {
-        let Self { listed, http, ncsi, origin_port, sessions, loopback } = self;
+        let Self { listed, http, ncsi, origin_port, sessions, bytes_per_day, loopback } = self;
         let listed = if *listed { LISTED } else { "other.example" };
-        let limits = sessions
-            .map_or(String::new(), |sessions| format!("[class.limits]\nsessions = {sessions}\n"));
+        let sessions = sessions.map(|sessions| format!("sessions = {sessions}\n"));
+        let bytes = bytes_per_day.map(|bytes| format!("bytes_per_day = \"{bytes}\"\n"));
+        let limits: String = sessions.into_iter().chain(bytes).collect();
         format!(
             r#"
 schema = 1
@@ -183,6 +199,7 @@ hostsets = ["set"]
 ncsi = "{ncsi}"
 [[class.match]]
 networks = ["127.0.0.0/8", "::1/128"]
+[class.limits]
 {limits}
 [lab]
 networks = ["127.0.0.1/32", "127.0.0.2/32", "::1/128"]

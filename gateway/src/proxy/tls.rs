@@ -19,6 +19,7 @@ use super::{
     farewell::farewell,
     hello::{Hello, HelloReader, Progress},
     judge,
+    meter::Meter,
     metrics::Direction,
     outcome::{OriginEnd, OurEnd, Outcome, PolicyEnd, SubscriberEnd},
     relay::{Ended, relay},
@@ -46,7 +47,9 @@ where
         Ok(opened) => opened,
         Err(outcome) => return outcome,
     };
-    match relay(stream, origin, parts.limits.idle_limit, &parts.metrics).await {
+    let meter = session.meter(&parts.judge);
+    let moved = |direction, bytes| meter.count(direction, bytes);
+    match relay(stream, origin, parts.limits.idle_limit, moved).await {
         Ended::Both => Outcome::Finished,
         Ended::SubscriberBroke => Outcome::Subscriber(SubscriberEnd::Reset),
         Ended::OriginBroke => Outcome::Origin(OriginEnd::Reset),
@@ -111,7 +114,8 @@ where
     if session.destination().is_some_and(|wanted| !addresses.contains(&wanted.ip())) {
         parts.metrics.destination_mismatched();
     }
-    match watched(&mut stream, &mut origin, watch, first, parts).await {
+    let meter = session.meter(&parts.judge);
+    match watched(&mut stream, &mut origin, watch, first, &meter, parts.limits.idle_limit).await {
         Ok(()) => Ok((stream, origin)),
         Err(Watched::Ended(outcome)) => Err(outcome),
         Err(Watched::Changed(reason)) => {
@@ -159,16 +163,16 @@ async fn watched<S>(
     origin: &mut TcpStream,
     mut watch: RetryWatch,
     first: Vec<u8>,
-    parts: &Parts,
+    meter: &Meter,
+    limit: Duration,
 ) -> Result<(), Watched>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     const SUBSCRIBER_BROKE: Watched = Watched::Ended(Outcome::Subscriber(SubscriberEnd::Reset));
     const ORIGIN_BROKE: Watched = Watched::Ended(Outcome::Origin(OriginEnd::Reset));
-    let limit = parts.limits.idle_limit;
     let to_origin = async |origin: &mut TcpStream, bytes: &[u8]| {
-        parts.metrics.moved(Direction::ToOrigin, bytes.len());
+        meter.moved(Direction::ToOrigin, bytes.len()).await;
         write(origin, bytes, limit).await.map_err(|_| ORIGIN_BROKE)
     };
     to_origin(origin, &first).await?;
@@ -198,7 +202,7 @@ where
                 }
                 let bytes = from_origin.get(..length).unwrap_or_default();
                 let step = watch.server(bytes);
-                parts.metrics.moved(Direction::ToSubscriber, bytes.len());
+                meter.moved(Direction::ToSubscriber, bytes.len()).await;
                 write(stream, bytes, limit).await.map_err(|_| SUBSCRIBER_BROKE)?;
                 match step {
                     ServerStep::Watching => {}

@@ -19,7 +19,7 @@ use crate::signature::{InvalidSignature, KeyId, Manifest, PublicKey, Signature};
 /// The texts a policy is made of, with what was found beside them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Bundle {
+pub(crate) struct Bundle {
     format_version: u32,
     /// The policy file first, then the files it includes, in the order they are read.
     pub(super) parts: Vec<Part>,
@@ -55,17 +55,41 @@ pub(super) enum Distrust {
 }
 
 impl Bundle {
-    pub(super) fn new(parts: Vec<Part>, signature: Option<String>) -> Self {
+    /// Of a document and the text of its signature file.
+    pub(crate) fn of(parts: &policy::Parts<'_>, signature: Option<String>) -> Self {
+        let named = |(name, text): (&str, &str)| Part { name: name.into(), text: text.into() };
+        let parts = parts.names().zip(parts.texts()).map(named).collect();
         Self { format_version: FORMAT, parts, signature }
     }
 
-    /// Checks the signature against the trusted `keys`; none are trusted where none are asked for.
-    pub(super) fn verify(&self, keys: &[PublicKey]) -> Result<Trust, Distrust> {
+    /// Reads what was written by [`Bundle::to_json`].
+    pub(crate) fn from_json(octets: &[u8]) -> io::Result<Self> {
+        let bundle: Self = serde_json::from_slice(octets)?;
+        if bundle.format_version == FORMAT && !bundle.parts.is_empty() {
+            Ok(bundle)
+        } else {
+            let message = format!("format {} is not known", bundle.format_version);
+            Err(io::Error::new(io::ErrorKind::InvalidData, message))
+        }
+    }
+
+    /// One JSON object.
+    pub(crate) fn to_json(&self) -> io::Result<Vec<u8>> {
+        Ok(serde_json::to_vec(self)?)
+    }
+
+    /// Checks the signature over the `texts` that are compiled, in the order in which they are
+    /// read, against the trusted `keys`; no keys: signatures are not asked for.
+    pub(super) fn verify<'t>(
+        &self,
+        texts: impl IntoIterator<Item = &'t str>,
+        keys: &[PublicKey],
+    ) -> Result<Trust, Distrust> {
         if keys.is_empty() {
             return Ok(Trust::NotAsked);
         }
         let text = self.signature.as_deref().ok_or(Distrust::Unsigned)?;
-        let manifest = Manifest::of(self.parts.iter().map(|part| part.text.as_bytes()));
+        let manifest = Manifest::of(texts.into_iter().map(str::as_bytes));
         Signature::parse(text)
             .and_then(|signature| signature.verify(&manifest, keys))
             .map(Trust::Signed)
@@ -81,7 +105,7 @@ impl Bundle {
             .truncate(true)
             .mode(0o640)
             .open(&fresh)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
+        file.write_all(&self.to_json()?)?;
         file.sync_all()?;
         std::fs::rename(&fresh, path)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -97,13 +121,7 @@ impl Bundle {
         };
         let mut octets = Vec::new();
         file.take(COPY_MAX).read_to_end(&mut octets)?;
-        let bundle: Self = serde_json::from_slice(&octets)?;
-        if bundle.format_version == FORMAT && !bundle.parts.is_empty() {
-            Ok(Some(bundle))
-        } else {
-            let message = format!("format {} is not known", bundle.format_version);
-            Err(io::Error::new(io::ErrorKind::InvalidData, message))
-        }
+        Self::from_json(&octets).map(Some)
     }
 }
 
@@ -125,7 +143,7 @@ mod tests {
 
     fn bundle(text: &str, signature: Option<String>) -> Bundle {
         let part = Part { name: "policy.toml".into(), text: text.into() };
-        Bundle::new(vec![part], signature)
+        Bundle { format_version: FORMAT, parts: vec![part], signature }
     }
 
     #[test]
@@ -164,14 +182,12 @@ mod tests {
         let sign = |key: &PrivateKey, text: &str| {
             Some(key.sign(&Manifest::of([text.as_bytes()])).to_string())
         };
-        assert_eq!(bundle("a", None).verify(&[]), Ok(Trust::NotAsked));
-        assert_eq!(bundle("a", None).verify(&keys), Err(Distrust::Unsigned));
-        assert_eq!(
-            bundle("a", sign(&key, "a")).verify(&keys),
-            Ok(Trust::Signed(key.public().id())),
-        );
+        let verify = |signature, keys: &[PublicKey]| bundle("a", signature).verify(["a"], keys);
+        assert_eq!(verify(None, &[]), Ok(Trust::NotAsked));
+        assert_eq!(verify(None, &keys), Err(Distrust::Unsigned));
+        assert_eq!(verify(sign(&key, "a"), &keys), Ok(Trust::Signed(key.public().id())));
         for signature in [sign(&other, "a"), sign(&key, "b"), Some("nonsense".into())] {
-            let verified = bundle("a", signature).verify(&keys);
+            let verified = verify(signature, &keys);
             assert!(matches!(verified, Err(Distrust::Invalid(_))), "{verified:?}");
         }
     }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use policy::{Compiled, Environment, Policy, Source};
+use policy::{Compiled, Environment, Parts, Policy, Source, Unreadable};
 
 use super::{
     DOCUMENT_MAX, ReloadError,
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock,
     config::Config,
+    files,
     signature::{KeyError, PublicKey, signature_path, text_of},
 };
 
@@ -77,8 +78,9 @@ impl Intake {
     /// Reads, verifies and compiles the policy file.
     pub(super) async fn read(&self) -> Result<Candidate, ReloadError> {
         self.aside(|intake| {
-            let bundle = read_bundle(&intake.path, !intake.keys.is_empty())?;
-            intake.admit(bundle, &intake.path)
+            let (parts, signature) = read_files(&intake.path, !intake.keys.is_empty())?;
+            let bundle = Bundle::of(&parts, signature);
+            intake.admit(bundle, parts, &intake.path)
         })
         .await
     }
@@ -89,7 +91,18 @@ impl Intake {
             let Some(path) = &intake.last_good else { return Ok(None) };
             let kept = Bundle::kept(path)
                 .map_err(|source| ReloadError::Read { path: path.clone(), source })?;
-            kept.map(|bundle| intake.admit(bundle, path)).transpose()
+            let Some(bundle) = kept else { return Ok(None) };
+            let parts = kept_files(&bundle);
+            intake.admit(bundle, parts, path).map(Some)
+        })
+        .await
+    }
+
+    /// Verifies and compiles `bundle` as if it had been read from the policy file.
+    pub(super) async fn weigh(&self, bundle: Bundle) -> Result<Candidate, ReloadError> {
+        self.aside(move |intake| {
+            let parts = kept_files(&bundle);
+            intake.admit(bundle, parts, &intake.path)
         })
         .await
     }
@@ -106,14 +119,24 @@ impl Intake {
         }
     }
 
-    fn admit(&self, bundle: Bundle, path: &Path) -> Result<Candidate, ReloadError> {
-        let trust = bundle.verify(&self.keys).map_err(|distrust| match distrust {
+    fn admit(
+        &self,
+        bundle: Bundle,
+        parts: Parts<'static>,
+        path: &Path,
+    ) -> Result<Candidate, ReloadError> {
+        let trust = bundle.verify(parts.texts(), &self.keys).map_err(|distrust| match distrust {
             Distrust::Unsigned => ReloadError::Unsigned { path: path.to_owned() },
             Distrust::Invalid(source) => {
                 ReloadError::BadSignature { path: path.to_owned(), source }
             }
         })?;
-        let compiled = compile(&bundle, path)?;
+        let compiled = policy::compile_parts(&parts, clock::today());
+        let compiled = compiled.map_err(|diagnostics| ReloadError::Invalid {
+            path: path.to_owned(),
+            parts: Box::new(parts),
+            diagnostics,
+        })?;
         fits(&compiled.policy, self.environment)?;
         Ok(Candidate { compiled, bundle, trust })
     }
@@ -134,7 +157,11 @@ impl Intake {
     }
 }
 
-fn read_bundle(path: &Path, signed: bool) -> Result<Bundle, ReloadError> {
+/// The policy with every file it names, and the text of its signature.
+fn read_files(
+    path: &Path,
+    signed: bool,
+) -> Result<(Parts<'static>, Option<String>), ReloadError> {
     let read = |source| ReloadError::Read { path: path.to_owned(), source };
     let length = std::fs::metadata(path).map_err(read)?.len();
     if length > DOCUMENT_MAX {
@@ -152,20 +179,26 @@ fn read_bundle(path: &Path, signed: bool) -> Result<Bundle, ReloadError> {
         None
     };
     let name = path.display().to_string();
-    Ok(Bundle::new(vec![Part { name, text }], signature))
+    Ok((files::gather(&Source { name: &name, text: &text }).into_owned(), signature))
 }
 
-fn compile(bundle: &Bundle, path: &Path) -> Result<Compiled, ReloadError> {
-    let Some(Part { name, text }) = bundle.parts.first() else {
-        let source = io::ErrorKind::InvalidData.into();
-        return Err(ReloadError::Read { path: path.to_owned(), source });
-    };
-    policy::compile(&Source { name, text }, clock::today()).map_err(|diagnostics| {
-        ReloadError::Invalid { path: path.to_owned(), text: text.clone(), diagnostics }
-    })
+/// The files of a kept copy, found by the names they were read by.
+fn kept_files(bundle: &Bundle) -> Parts<'static> {
+    let (name, text) =
+        bundle.parts.first().map_or(("", ""), |first| (&*first.name, &*first.text));
+    let parts = Parts::gather(&Source { name, text }, &mut |wanted| {
+        let name = files::resolve(&wanted).display().to_string();
+        let known = bundle.parts.iter().find(|part| part.name == name);
+        let Part { name, text } = known.cloned().ok_or(Unreadable::Absent)?;
+        Ok(policy::File { name, text })
+    });
+    parts.into_owned()
 }
 
 fn fits(policy: &Policy, node: Environment) -> Result<(), ReloadError> {
     let policy = policy.environment();
     if policy == node { Ok(()) } else { Err(ReloadError::Environment { policy, node }) }
 }
+
+#[cfg(test)]
+mod tests;

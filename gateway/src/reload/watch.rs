@@ -6,8 +6,12 @@
 
 use std::{collections::BTreeSet, ffi::OsString, path::{Path, PathBuf}, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{
+    mpsc::{Receiver, Sender, channel},
+    watch,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Reloader, Trigger};
@@ -25,7 +29,10 @@ pub(crate) struct WatchError {
 pub(crate) struct Watch {
     reloader: Arc<Reloader>,
     changes: Receiver<()>,
-    _watcher: RecommendedWatcher,
+    files: watch::Receiver<Vec<PathBuf>>,
+    watcher: RecommendedWatcher,
+    names: Arc<ArcSwap<BTreeSet<OsString>>>,
+    folders: BTreeSet<PathBuf>,
 }
 
 impl Watch {
@@ -35,40 +42,65 @@ impl Watch {
     ///
     /// The kernel refuses the watch.
     pub(crate) fn begin(reloader: Arc<Reloader>) -> Result<Self, WatchError> {
-        let path = reloader.path().to_owned();
         let (changed, changes) = channel(1);
-        let failed = |source| WatchError { path: path.clone(), source };
-        let names = names(&path);
-        let mut watcher = notify::recommended_watcher(move |event| tell(&changed, &names, event))
-            .map_err(failed)?;
-        for folder in folders(&path) {
-            watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(failed)?;
+        let names = Arc::new(ArcSwap::from_pointee(BTreeSet::new()));
+        let known = Arc::clone(&names);
+        let watcher =
+            notify::recommended_watcher(move |event| tell(&changed, &known.load(), event));
+        let watcher = watcher
+            .map_err(|source| WatchError { path: reloader.path().to_owned(), source })?;
+        let (files, folders) = (reloader.files(), BTreeSet::new());
+        let mut watch = Self { reloader, changes, files, watcher, names, folders };
+        watch.arm()?;
+        Ok(watch)
+    }
+
+    /// Watches the policy file and those that were read with it; whether there are new ones.
+    fn arm(&mut self) -> Result<bool, WatchError> {
+        let mut files = self.files.borrow_and_update().clone();
+        files.push(self.reloader.path().to_owned());
+        for path in &files {
+            for folder in folders(path) {
+                if !self.folders.contains(&folder) {
+                    let failed = |source| WatchError { path: path.clone(), source };
+                    self.watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(failed)?;
+                    self.folders.insert(folder);
+                }
+            }
         }
-        Ok(Self { reloader, changes, _watcher: watcher })
+        let names: BTreeSet<OsString> = files.iter().flat_map(|path| names(path)).collect();
+        let before = self.names.swap(Arc::new(names));
+        Ok(!self.names.load().is_subset(&before))
     }
 
     /// Reloads whenever the policy file changes, until `stop`.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        follow(&self.reloader, self.changes, &stop).await;
-    }
-}
-
-async fn follow(reloader: &Reloader, mut changes: Receiver<()>, stop: &CancellationToken) {
-    loop {
-        let changed = tokio::select! {
-            () = stop.cancelled() => return,
-            changed = changes.recv() => changed,
-        };
-        if changed.is_none() {
-            tracing::error!("the watch over the policy file has ended; reload by signal or admin API");
-            return stop.cancelled().await;
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let changed = tokio::select! {
+                () = stop.cancelled() => return,
+                changed = self.changes.recv() => changed,
+                // The sender lives as long as the reloader, which is ours.
+                Ok(()) = self.files.changed() => match self.arm() {
+                    // One of them may have changed before it was watched.
+                    Ok(true) => Some(()),
+                    Ok(false) => continue,
+                    Err(error) => {
+                        tracing::warn!(%error, "an included file is not watched");
+                        continue;
+                    }
+                },
+            };
+            if changed.is_none() {
+                tracing::error!("the watch over the policy file has ended; reload by signal or admin API");
+                return stop.cancelled().await;
+            }
+            // A writer that is not atomic makes several events; wait until it pauses.
+            let quiet = async {
+                while let Ok(Some(())) = tokio::time::timeout(PAUSE, self.changes.recv()).await {}
+            };
+            let _ = tokio::time::timeout(PATIENCE, quiet).await;
+            let _ = self.reloader.reload(Trigger::File, false).await;
         }
-        // A writer that is not atomic makes several events; wait until it pauses.
-        let quiet = async {
-            while let Ok(Some(())) = tokio::time::timeout(PAUSE, changes.recv()).await {}
-        };
-        let _ = tokio::time::timeout(PATIENCE, quiet).await;
-        let _ = reloader.reload(Trigger::File, false).await;
     }
 }
 

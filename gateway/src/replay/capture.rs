@@ -232,7 +232,7 @@ fn fault<I>(error: &PcapError<I>, offset: usize) -> CaptureError {
 }
 
 /// Octets read ahead.
-const MIN_BUFFER: usize = 1 << 20;
+const MIN_BUFFER: usize = 1 << 16;
 /// Octets of the longest block: four times the longest that tcpdump writes.
 const MAX_BLOCK: usize = 1 << 24;
 /// Interfaces of one section.

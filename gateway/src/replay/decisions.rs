@@ -175,7 +175,8 @@ mod tests {
         let wrong = [("deny", "perhaps"), ("not-listed", "whim"), ("www.bing.com", "www..com")];
         let wrong: String =
             wrong.iter().map(|(from, to)| format!("{}\n", GOOD.replace(from, to))).collect();
-        let nameless = GOOD.replace(r#""host":"www.bing.com","#, "").replace("not-listed", "no-sni");
+        let nameless =
+            GOOD.replace(r#""host":"www.bing.com","#, "").replace("not-listed", "no-sni");
         let text = format!("{GOOD}\n\n{long}{wrong}{nameless}\r\nnot json\n{}", &GOOD[..50]);
         let mut lines = LogLines::new(text.as_bytes());
         let first = lines.next().unwrap().unwrap();

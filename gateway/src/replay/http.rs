@@ -23,8 +23,13 @@ enum State {
 /// Where in a chunked body we are (RFC 9112 section 7.1).
 #[derive(Clone, Copy, Debug)]
 enum Chunk {
-    Size { value: u64, digits: bool },
-    Extension { value: u64 },
+    Size {
+        value: u64,
+        digits: bool,
+    },
+    Extension {
+        value: u64,
+    },
     Data(u64),
     /// Octets of the trailer's present line.
     Trailer(u32),
@@ -40,11 +45,7 @@ impl Requests {
     /// # Errors
     ///
     /// A request that the gateway would refuse; nothing behind it can be read.
-    pub(super) fn push(
-        &mut self,
-        octets: &[u8],
-        hosts: &mut Vec<HostName>,
-    ) -> Result<(), Reason> {
+    pub(super) fn push(&mut self, octets: &[u8], hosts: &mut Vec<HostName>) -> Result<(), Reason> {
         let mut behind;
         let mut rest = octets;
         while !rest.is_empty() {
@@ -55,10 +56,11 @@ impl Requests {
                     *left = left.saturating_sub(u64::try_from(step).unwrap_or(u64::MAX));
                     rest = rest.get(step..).unwrap_or_default();
                 }
-                State::Chunks(chunk) => match chunk.step(&mut rest).ok_or(Reason::NoHost)? {
-                    true => self.state = State::Head(HeadReader::default()),
-                    false => {}
-                },
+                State::Chunks(chunk) => {
+                    if chunk.step(&mut rest).ok_or(Reason::NoHost)? {
+                        self.state = State::Head(HeadReader::default());
+                    }
+                }
                 State::Head(reader) => match reader.push(rest, self.port) {
                     HeadProgress::Incomplete => {
                         self.held = self.held.saturating_add(rest.len());
@@ -117,12 +119,13 @@ impl Chunk {
                 let digit = u64::from(char::from(octet).to_digit(16)?);
                 Self::Size { value: value.checked_mul(16)?.checked_add(digit)?, digits: true }
             }
-            (Self::Size { digits: true, value }, b'\n')
-            | (Self::Extension { value }, b'\n') => match value {
-                0 => Self::Trailer(0),
-                // The line end behind the data belongs to it.
-                value => Self::Data(value.checked_add(2)?),
-            },
+            (Self::Size { digits: true, value }, b'\n') | (Self::Extension { value }, b'\n') => {
+                match value {
+                    0 => Self::Trailer(0),
+                    // The line end behind the data belongs to it.
+                    value => Self::Data(value.checked_add(2)?),
+                }
+            }
             (Self::Size { digits: true, value }, b'\r' | b';' | b' ' | b'\t') => {
                 Self::Extension { value }
             }
@@ -172,7 +175,10 @@ mod tests {
     #[test]
     fn ends_at_what_the_gateway_refuses() {
         for (text, expected) in [
-            ("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n", Reason::MethodNotAllowed),
+            (
+                "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n",
+                Reason::MethodNotAllowed,
+            ),
             ("GET / HTTP/1.1\r\n\r\n", Reason::NoHost),
             ("GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n", Reason::BadHost),
             ("GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", Reason::IpLiteral),

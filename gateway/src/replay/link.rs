@@ -12,7 +12,10 @@ use super::Note;
 pub(super) fn ip_packet(link: Linktype, frame: &[u8]) -> Result<&[u8], Note> {
     match link {
         Linktype::ETHERNET => ethernet(frame),
-        Linktype::RAW | Linktype(RAW_OLD) | Linktype(RAW_OPENBSD) | Linktype::IPV4
+        Linktype::RAW
+        | Linktype(RAW_OLD)
+        | Linktype(RAW_OPENBSD)
+        | Linktype::IPV4
         | Linktype::IPV6 => Ok(frame),
         Linktype::LINUX_SLL => typed(frame, SLL_TYPE, SLL_OCTETS),
         Linktype(LINUX_SLL2) => typed(frame, 0, SLL2_OCTETS),

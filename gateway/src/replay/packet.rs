@@ -2,9 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{
-    IpNumber, Ipv6ExtensionSlice, LaxIpSlice, TcpSlice, UdpSlice,
-};
+use etherparse::{IpNumber, Ipv6ExtensionSlice, LaxIpSlice, TcpSlice, UdpSlice};
 
 use super::Note;
 

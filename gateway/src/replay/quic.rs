@@ -262,7 +262,8 @@ impl<'a> Octets<'a> {
         let (_largest, _delay, ranges) = (self.varint()?, self.varint()?, self.varint()?);
         self.varint()?;
         for _ in 0..ranges {
-            (self.varint()?, self.varint()?);
+            self.varint()?;
+            self.varint()?;
         }
         for _ in 0..if ecn { 3 } else { 0 } {
             self.varint()?;

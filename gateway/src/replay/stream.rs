@@ -159,7 +159,8 @@ mod tests {
 
     fn run(first: u32, segments: &[(u32, &[u8])]) -> (Vec<u8>, Vec<Taken>) {
         let (mut stream, mut out) = (Stream::new(first), Vec::new());
-        let taken = segments.iter().map(|(at, octets)| stream.push(*at, octets, &mut out)).collect();
+        let taken =
+            segments.iter().map(|(at, octets)| stream.push(*at, octets, &mut out)).collect();
         (out, taken)
     }
 

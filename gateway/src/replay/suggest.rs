@@ -41,9 +41,12 @@ pub(crate) struct Proposal {
     pub(crate) last: Timestamp,
 }
 
+/// Why it was denied, and where the nearest entry stands.
+type Grounds = (Reason, Option<Box<str>>);
+
 #[derive(Debug)]
 struct Found {
-    asked: BTreeMap<(Protocol, u16), (Reason, Option<Box<str>>)>,
+    asked: BTreeMap<(Protocol, u16), Grounds>,
     classes: BTreeSet<Box<str>>,
     who: HashSet<Who>,
     count: u64,
@@ -55,15 +58,14 @@ impl Proposals {
     /// Takes a decision; those that are no denial of a name for want of an entry are passed over.
     pub(crate) fn add(&mut self, line: LogLine) {
         let LogLine { time, class, who, asked, verdict, reason, rule } = line;
-        let curable = match reason {
+        let curable = matches!(
+            reason,
             Reason::NotListed
-            | Reason::SchemeNotListed
-            | Reason::PortNotListed
-            | Reason::Expired
-            | Reason::Quic => true,
-            #[expect(clippy::wildcard_enum_match_arm, reason = "no entry cures any other denial")]
-            _ => false,
-        };
+                | Reason::SchemeNotListed
+                | Reason::PortNotListed
+                | Reason::Expired
+                | Reason::Quic
+        );
         if verdict == Verdict::Allow {
             return;
         }
@@ -133,7 +135,7 @@ impl Found {
         at: Timestamp,
     ) -> Option<Proposal> {
         let mut asked = BTreeSet::new();
-        let mut worst: Option<(Reason, Option<Box<str>>)> = None;
+        let mut worst: Option<Grounds> = None;
         let ways: Vec<_> = self.asked.into_iter().collect();
         // A question about a name says nothing once the name itself was asked for.
         let is_dns_only = ways.iter().all(|((protocol, _), _)| *protocol == Protocol::Dns);
@@ -146,10 +148,12 @@ impl Found {
                 Protocol::Dns | Protocol::Tcp | Protocol::Udp => continue,
             };
             let judged = match policy {
-                Some(policy) => match still_denied(policy, &self.classes, scheme, &host, port, at) {
-                    Some(judged) => judged,
-                    None => continue,
-                },
+                Some(policy) => {
+                    match still_denied(policy, &self.classes, scheme, &host, port, at) {
+                        Some(judged) => judged,
+                        None => continue,
+                    }
+                }
                 None if reason == Reason::Quic => (Reason::NotListed, None),
                 None => (reason, rule),
             };
@@ -189,7 +193,7 @@ fn still_denied(
     host: &HostName,
     port: u16,
     at: Timestamp,
-) -> Option<(Reason, Option<Box<str>>)> {
+) -> Option<Grounds> {
     let protocol = match scheme {
         None => Protocol::Dns,
         Some(Scheme::Http) => Protocol::Http,

@@ -21,11 +21,8 @@ pub(crate) fn text(rows: &[Row], notes: &Notes) -> String {
         lines.clear();
     }
     for line in lines {
-        let cells: Vec<String> = line
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
+        let cells: Vec<String> =
+            line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         page.push_str(cells.join("  ").trim_end());
         page.push('\n');
     }

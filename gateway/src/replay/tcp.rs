@@ -2,12 +2,7 @@
 
 use policy::Reason;
 
-use super::{
-    Asked, Note, Notes, Protocol,
-    flows::read_question,
-    http::Requests,
-    stream::Stream,
-};
+use super::{Asked, Note, Notes, Protocol, flows::read_question, http::Requests, stream::Stream};
 use crate::proxy::hello::{HelloReader, Progress};
 
 /// The client's direction of a connection.
@@ -145,9 +140,8 @@ impl Client {
             Reader::Requests(requests) => {
                 let mut hosts = Vec::new();
                 let read = requests.push(fresh, &mut hosts);
-                asked.extend(
-                    hosts.into_iter().map(|host| Asked::named(Protocol::Http, host, port)),
-                );
+                asked
+                    .extend(hosts.into_iter().map(|host| Asked::named(Protocol::Http, host, port)));
                 match read {
                     Ok(()) => Interest::Goes,
                     Err(reason) => {
@@ -217,6 +211,5 @@ const HTTPS_PORT: u16 = 443;
 /// Ports where a connection without an octet is no attempt at anything: clients open spare ones.
 const NAMED_PORTS: [u16; 3] = [DNS_PORT, HTTP_PORT, HTTPS_PORT];
 /// Methods by which HTTP is told on other ports (RFC 9110 section 9.3, RFC 5789).
-const METHODS: [&[u8]; 8] = [
-    b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"PATCH ",
-];
+const METHODS: [&[u8]; 8] =
+    [b"GET ", b"HEAD ", b"POST ", b"PUT ", b"DELETE ", b"CONNECT ", b"OPTIONS ", b"PATCH "];

@@ -16,8 +16,8 @@ use crate::{
     decide::Verdict,
     diagnostic::{Diagnostic, Fault, Findings},
     document::{Fields, short},
+    layout::Layout,
     limits::{MAX_CASES, MAX_DOCUMENT, MAX_TARGETS},
-    lines::LineIndex,
     nearest::suggest,
     policy::Policy,
     rule::Place,
@@ -40,8 +40,8 @@ use crate::{
 ///
 /// Every finding about the file, in the order of their places. Case files have no warnings.
 pub fn read_cases(source: &Source<'_>, policy: &Policy) -> Result<Vec<Case>, Vec<Diagnostic>> {
-    let file: Arc<str> = source.name.into();
-    let mut findings = Findings::new(Arc::clone(&file), source.text.len());
+    let layout = Arc::new(Layout::new(source.name.into(), source.text));
+    let mut findings = Findings::new(Arc::clone(&layout));
     if source.text.len() > MAX_DOCUMENT {
         let message = format!("the file has {} bytes; at most {MAX_DOCUMENT}", source.text.len());
         findings.add(0..0, Fault::new(Code::DocumentTooLarge, message));
@@ -54,13 +54,8 @@ pub fn read_cases(source: &Source<'_>, policy: &Policy) -> Result<Vec<Case>, Vec
         }
         return Err(findings.into_sorted());
     }
-    let lines = LineIndex::new(source.text);
-    let place = |span: Range<usize>| Place {
-        file: Arc::clone(&file),
-        line: lines.line(span.start),
-        span,
-    };
-    let mut fields = Fields::root(root.get_ref());
+    let place = |span: Range<usize>| layout.place(&span);
+    let mut fields = Fields::root("the case file", root.get_ref(), 0);
     if !fields.has("case") {
         let fault = Fault::new(Code::MissingKey, "the file holds no `[[case]]`");
         findings.add(0..0, fault);
@@ -144,8 +139,8 @@ fn read_subscriber(fields: &mut Fields<'_>, findings: &mut Findings) -> Subscrib
         };
         text.parse().map_err(|_| fault())
     });
-    let mut subscriber = address
-        .map_or_else(Subscriber::default, |address| Subscriber::at(address.into_inner()));
+    let mut subscriber =
+        address.map_or_else(Subscriber::default, |address| Subscriber::at(address.into_inner()));
     if let Some(iccid) = fields.get("iccid", findings, identity::<Iccid>) {
         subscriber = subscriber.with_iccid(iccid.into_inner());
     }
@@ -156,7 +151,8 @@ fn read_subscriber(fields: &mut Fields<'_>, findings: &mut Findings) -> Subscrib
         subscriber = subscriber.with_apn(apn.get_ref());
     }
     let state = fields.get("state", findings, |value| {
-        let all = [SimState::Active, SimState::Barred, SimState::Exhausted, SimState::Unprovisioned];
+        let all =
+            [SimState::Active, SimState::Barred, SimState::Exhausted, SimState::Unprovisioned];
         let text = text(value)?;
         all.into_iter().find(|state| state.label() == text).ok_or_else(|| {
             let message = format!("`{}` is not a SIM state", short(text));

@@ -11,7 +11,6 @@ use crate::{
     document::{Assert, Document},
     nearest::suggest,
     policy::Policy,
-    rule::Place,
     target::Target,
 };
 
@@ -45,11 +44,7 @@ pub(super) fn check(
 
 /// The asserts as cases that can be held again.
 pub(super) fn list(document: &Document<'_>, terms: &Terms) -> Vec<Case> {
-    let place = |span: std::ops::Range<usize>| Place {
-        file: terms.file.clone(),
-        line: terms.lines.line(span.start),
-        span,
-    };
+    let place = |span: std::ops::Range<usize>| terms.layout.place(&span);
     let expectation = |target: &Spanned<Target>, promised| Expectation {
         target: target.get_ref().clone(),
         promised,
@@ -79,9 +74,7 @@ fn hold(
     terms: &Terms,
     findings: &mut Findings,
 ) {
-    let Ok(midnight) = jiff::tz::Offset::UTC.to_timestamp(terms.today.at(0, 0, 0, 0)) else {
-        return;
-    };
+    let Some(midnight) = terms.midnight() else { return };
     let decision = target.get_ref().decide(policy, Subject::Class(class), midnight);
     if decision.verdict() == promised {
         return;

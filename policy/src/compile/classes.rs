@@ -7,10 +7,10 @@ use std::{
 };
 
 use ipnet::IpNet;
+use toml::Spanned;
 
 use super::{Terms, need_portal, sets::Sets, value};
 use crate::{
-    probe::Probe,
     class::{Action, Class, ClassMatch, Ncsi},
     code::Code,
     diagnostic::{Fault, Findings},
@@ -18,8 +18,9 @@ use crate::{
     host::HostTable,
     nearest::suggest,
     policy::{Environment, Policy},
-    rule::{Listing, Place},
-    sim::{Identity, IdentityRange},
+    probe::Probe,
+    rule::Listing,
+    sim::{Identity, IdentitySet, Meeting},
 };
 
 /// The classes that can be made, in rising priority.
@@ -61,21 +62,20 @@ fn build_one(
         if hostsets.contains(&full) {
             let message = format!("the class names host set `{full}` a second time");
             let fault = Fault::new(Code::DuplicateEntry, message).help("remove one of the two");
-            findings.add(written.span(), fault);
+            findings.add(written.span(), fault.of_hostset(&full));
             continue;
         }
-        for (index, rule) in range.clone().zip(sets.rules().get(range).unwrap_or_default()) {
-            // Far more entries than a document may hold would not fit.
-            if let Ok(place) = u32::try_from(index) {
-                table.insert(&rule.pattern, Listing::new(place, rule));
-            }
-        }
+        file(&mut table, range, sets);
         hostsets.push(full);
     }
     let name = class.name.as_ref()?;
+    let scheduled = sets.scheduled(name.get_ref(), asks(class));
+    for (_, _, range) in &scheduled {
+        file(&mut table, range.clone(), sets);
+    }
     let matches = class.matches.iter().map(|entry| ClassMatch {
-        line: terms.lines.line(entry.span().start),
-        ..entry.get_ref().clone()
+        line: terms.layout.place(&entry.span).line,
+        ..entry.entry.clone()
     });
     Some(Class {
         name: (*name.get_ref()).into(),
@@ -85,13 +85,28 @@ fn build_one(
         limits: class.limits,
         matches: matches.collect(),
         hostsets,
+        scheduled: scheduled.into_iter().map(|(set, window, _)| (set, window)).collect(),
         table,
-        place: Place {
-            file: terms.file.clone(),
-            line: terms.lines.line(name.span().start),
-            span: name.span(),
-        },
+        place: terms.layout.place(&name.span()),
     })
+}
+
+/// Files the rules of a host set.
+fn file(table: &mut HostTable<Listing>, range: std::ops::Range<usize>, sets: &Sets<'_>) {
+    for (index, rule) in range.clone().zip(sets.rules().get(range).unwrap_or_default()) {
+        // Far more entries than a document may hold would not fit.
+        if let Ok(place) = u32::try_from(index) {
+            table.insert(&rule.pattern, Listing::new(place, rule));
+        }
+    }
+}
+
+/// Whether the class asks host sets.
+fn asks(class: &document::Class<'_>) -> bool {
+    match class.action.as_ref().map(Spanned::get_ref) {
+        Some(Action::Garden | Action::Observe) => true,
+        Some(Action::Open | Action::Drop) | None => false,
+    }
 }
 
 /// The default class among `classes`, which must not let unknown subscribers out.
@@ -126,7 +141,7 @@ pub(super) fn default_class(
             let code = if lab { Code::ObservingDefault } else { Code::OpenDefault };
             let message =
                 format!("default class `{name}` only observes: unknown subscribers would pass");
-            findings.add(written.span(), Fault::new(code, message).help(help));
+            findings.add(written.span(), Fault::new(code, message).help(help).of_class(name));
         }
     }
     Some(index)
@@ -146,14 +161,14 @@ pub(super) fn review(document: &Document<'_>, policy: &Policy, findings: &mut Fi
                     );
                     let help = "remove `hostsets`, or choose another action";
                     let fault = Fault::new(Code::IdleHostSets, message).help(help);
-                    findings.add(first.span(), fault);
+                    findings.add(first.span(), fault.of_class(class.name()));
                 }
             }
             Action::Garden | Action::Observe => {
                 if class.hostsets.is_empty() {
                     let message = format!("class `{}` lists no host, so it denies all", class.name);
                     let fault = Fault::new(Code::EmptyGarden, message).help("add `hostsets`");
-                    findings.add(name.span(), fault);
+                    findings.add(name.span(), fault.of_class(class.name()));
                 }
                 report_ncsi(written, class, findings);
             }
@@ -175,7 +190,8 @@ fn report_ncsi(written: &document::Class<'_>, class: &Class, findings: &mut Find
             listed.join(", ")
         );
         let help = "the denial wins; `ncsi = \"pass\"` follows the host sets";
-        findings.add(ncsi.span(), Fault::new(Code::NcsiConflict, message).help(help));
+        let fault = Fault::new(Code::NcsiConflict, message).help(help);
+        findings.add(ncsi.span(), fault.of_class(class.name()));
     }
 }
 
@@ -183,8 +199,8 @@ fn report_duplicates(document: &Document<'_>, terms: &Terms, findings: &mut Find
     let mut seen = BTreeMap::new();
     for name in document.classes.iter().filter_map(|class| class.name.as_ref()) {
         if let Some(first) = seen.insert(*name.get_ref(), name.span()) {
-            let line = terms.lines.line(first.start);
-            let message = format!("class `{}` is declared in line {line} already", name.get_ref());
+            let there = terms.layout.words(first.start, name.span().start);
+            let message = format!("class `{}` is declared {there} already", name.get_ref());
             findings.add(name.span(), Fault::new(Code::DuplicateClass, message));
         }
     }
@@ -208,18 +224,18 @@ fn report_ambiguous(document: &Document<'_>, terms: &Terms, findings: &mut Findi
     for (index, later) in document.classes.iter().enumerate() {
         let Some(priority) = &later.priority else { continue };
         for earlier in document.classes.iter().take(index) {
-            let equal =
-                earlier.priority.as_ref().map(toml::Spanned::get_ref) == Some(priority.get_ref());
+            let equal = earlier.priority.as_ref().map(Spanned::get_ref) == Some(priority.get_ref());
             let both = || {
-                earlier.matches.iter().any(|one| {
-                    later.matches.iter().any(|other| overlap(one.get_ref(), other.get_ref()))
-                })
+                earlier
+                    .matches
+                    .iter()
+                    .any(|one| later.matches.iter().any(|other| overlap(&one.entry, &other.entry)))
             };
             if equal && both() {
-                let line = terms.lines.line(earlier.span.start);
+                let there = terms.layout.words(earlier.span.start, priority.span().start);
                 let message = format!(
-                    "priority {} is shared with the class in line {line}, and one subscriber can \
-                     match both",
+                    "priority {} is shared with the class {there}, and one subscriber can match \
+                     both",
                     priority.get_ref()
                 );
                 let help = "give them different priorities; the lower number wins";
@@ -230,14 +246,42 @@ fn report_ambiguous(document: &Document<'_>, terms: &Terms, findings: &mut Findi
     }
 }
 
-/// Whether one subscriber can match both entries: no key that both ask for keeps them apart.
+/// Whether one subscriber can match both entries, and neither by a list where the other has a
+/// range: no key that both ask for keeps them apart.
 fn overlap(one: &ClassMatch, other: &ClassMatch) -> bool {
     let ClassMatch { networks, iccid, imsi, apn, state, line: _ } = one;
+    let iccid = meeting(iccid.as_ref(), other.iccid.as_ref());
+    let imsi = meeting(imsi.as_ref(), other.imsi.as_ref());
     both(networks.as_deref(), other.networks.as_deref(), networks_meet)
-        && both(iccid.as_deref(), other.iccid.as_deref(), identities_meet)
-        && both(imsi.as_deref(), other.imsi.as_deref(), identities_meet)
         && both(apn.as_deref(), other.apn.as_deref(), words_meet)
         && both(state.as_deref(), other.state.as_deref(), words_meet)
+        && match (iccid, imsi) {
+            (Some(Meeting::Apart), _) | (_, Some(Meeting::Apart)) => false,
+            (Some(Meeting::ListedHere), None | Some(Meeting::ListedHere)) => {
+                lists(other.imsi.as_ref())
+            }
+            (Some(Meeting::ListedThere), None | Some(Meeting::ListedThere)) => {
+                lists(one.imsi.as_ref())
+            }
+            (None, Some(Meeting::ListedHere)) => lists(other.iccid.as_ref()),
+            (None, Some(Meeting::ListedThere)) => lists(one.iccid.as_ref()),
+            (
+                None | Some(Meeting::Tied | Meeting::ListedHere | Meeting::ListedThere),
+                None | Some(Meeting::Tied | Meeting::ListedHere | Meeting::ListedThere),
+            ) => true,
+        }
+}
+
+/// How the identities of two entries meet; `None` unless both ask for some.
+fn meeting<I: Identity>(
+    one: Option<&IdentitySet<I>>,
+    other: Option<&IdentitySet<I>>,
+) -> Option<Meeting> {
+    one.zip(other).map(|(one, other)| one.meet(other))
+}
+
+fn lists<I: Identity>(set: Option<&IdentitySet<I>>) -> bool {
+    set.is_some_and(|set| !set.lists_none())
 }
 
 fn both<T>(one: Option<&[T]>, other: Option<&[T]>, meet: fn(&[T], &[T]) -> bool) -> bool {
@@ -254,11 +298,6 @@ fn words_meet<T: Ord>(one: &[T], other: &[T]) -> bool {
 
 fn networks_meet(one: &[IpNet], other: &[IpNet]) -> bool {
     let bounds = |network: &IpNet| -> (IpAddr, IpAddr) { (network.network(), network.broadcast()) };
-    intervals_meet(one.iter().map(bounds).collect(), other.iter().map(bounds).collect())
-}
-
-fn identities_meet<I: Identity>(one: &[IdentityRange<I>], other: &[IdentityRange<I>]) -> bool {
-    let bounds = |range: &IdentityRange<I>| (range.start(), range.end());
     intervals_meet(one.iter().map(bounds).collect(), other.iter().map(bounds).collect())
 }
 

@@ -54,9 +54,12 @@ pub(super) fn review(
 ) {
     let Some(written) = document.http.portal.as_ref() else { return };
     let Ok(Portal { scheme, host, port }) = parse(written.get_ref()) else { return };
-    let Ok(midnight) = jiff::tz::Offset::UTC.to_timestamp(terms.today.at(0, 0, 0, 0)) else {
-        return;
-    };
+    let Some(midnight) = terms.midnight() else { return };
+    if scheme == Scheme::Http {
+        let message = "the portal is http: what a subscriber enters there can be read on the way";
+        let help = "Mobile Plans takes https portals on the default port only";
+        findings.add(written.span(), Fault::new(Code::PlainPortal, message).help(help));
+    }
     if policy.http.denied != HttpDenial::Redirect {
         return;
     }
@@ -75,7 +78,7 @@ pub(super) fn review(
             );
             let help = format!("list `{host}` with scheme `{scheme}` in a host set of the class");
             let fault = Fault::new(Code::PortalNotListed, message).help(help);
-            findings.add(written.span(), fault);
+            findings.add(written.span(), fault.of_class(class.name()));
         }
     }
 }

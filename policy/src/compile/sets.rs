@@ -1,6 +1,6 @@
 //! Host sets to rules: those of the document and the built-in ones, as classes ask for them.
 
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, ops::Range, sync::Arc};
 
 use jiff::ToSpan;
 use toml::Spanned;
@@ -10,10 +10,10 @@ use crate::{
     builtin::{self, BuiltinSet},
     code::Code,
     diagnostic::{Fault, Findings},
-    document::{Class, Document, Host, HostSet},
+    document::{Class, Document, Host, HostSet, Schedule},
     limits::{EXPIRY_DAYS, REVIEW_DAYS},
     nearest::suggest,
-    rule::{Place, Rule, Scheme},
+    rule::{Rule, Scheme, Window},
 };
 
 /// Host sets by name, and the rules of those that were asked for.
@@ -23,8 +23,25 @@ pub(super) struct Sets<'d> {
     declared: BTreeMap<&'d str, &'d HostSet<'d>>,
     rules: Vec<Rule>,
     made: BTreeMap<Arc<str>, Range<usize>>,
+    schedules: Vec<Added<'d>>,
     /// A name was asked for that is not there: it may be one of the declared ones, misspelt.
     unresolved: bool,
+}
+
+/// What a schedule adds.
+#[derive(Debug)]
+struct Added<'d> {
+    schedule: &'d Schedule<'d>,
+    sets: Vec<Scheduled>,
+}
+
+/// A host set's name, when it is added, and its rules.
+pub(super) type Scheduled = (Arc<str>, Arc<Window>, Range<usize>);
+
+/// Where a host set was found.
+enum Known<'d> {
+    Builtin(Cow<'static, BuiltinSet>),
+    Declared(&'d HostSet<'d>),
 }
 
 impl<'d> Sets<'d> {
@@ -44,7 +61,12 @@ impl<'d> Sets<'d> {
                 findings.add(name.span(), fault);
             }
         }
-        Self { terms, declared, rules: Vec::new(), made: BTreeMap::new(), unresolved: false }
+        let (rules, made, schedules) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let mut sets = Self { terms, declared, rules, made, schedules, unresolved: false };
+        for schedule in &document.schedules {
+            sets.schedule(schedule, document, findings);
+        }
+        sets
     }
 
     /// The full name and the rules of the host set a class calls `name`.
@@ -53,10 +75,78 @@ impl<'d> Sets<'d> {
         name: &Spanned<&str>,
         findings: &mut Findings,
     ) -> Option<(Arc<str>, Range<usize>)> {
+        let (full, known) = self.find(name, findings)?;
+        if let Some(range) = self.made.get(&full) {
+            return Some((full, range.clone()));
+        }
+        let range = self.make(&full, &known, None);
+        self.made.insert(full.clone(), range.clone());
+        Some((full, range))
+    }
+
+    /// What schedules add to the class called `class`, which asks host sets or does not.
+    pub(super) fn scheduled(&self, class: &str, asks: bool) -> Vec<Scheduled> {
+        let applies = |added: &&Added<'_>| match &added.schedule.classes {
+            Some(names) => names.iter().any(|name| *name.get_ref() == class),
+            None => asks,
+        };
+        self.schedules.iter().filter(applies).flat_map(|added| added.sets.clone()).collect()
+    }
+
+    fn schedule(
+        &mut self,
+        schedule: &'d Schedule<'_>,
+        document: &Document<'_>,
+        findings: &mut Findings,
+    ) {
+        let names =
+            || document.classes.iter().filter_map(|class| Some(*class.name.as_ref()?.get_ref()));
+        for written in schedule.classes.iter().flatten() {
+            let name = *written.get_ref();
+            if !names().any(|known| known == name) {
+                let message = format!("no class is named `{}`", crate::document::short(name));
+                let help = suggest(name, names().collect::<Vec<_>>());
+                let fault = Fault::new(Code::UnknownClass, message).maybe_help(help);
+                findings.add(written.span(), fault);
+            }
+        }
+        let (Some(name), Some(from), Some(until)) =
+            (&schedule.name, &schedule.from, &schedule.until)
+        else {
+            return;
+        };
+        if self.terms.midnight().is_some_and(|midnight| *until.get_ref() <= midnight) {
+            let message = format!("the window of `{}` is over for good", name.get_ref());
+            let fault = Fault::new(Code::PastSchedule, message).help("remove the schedule");
+            findings.add(until.span(), fault);
+        }
+        let window = Arc::new(Window {
+            schedule: (*name.get_ref()).into(),
+            from: *from.get_ref(),
+            until: *until.get_ref(),
+        });
+        let mut sets = Vec::new();
+        for written in &schedule.hostsets {
+            if let Some((full, known)) = self.find(written, findings) {
+                let range = self.make(&full, &known, Some(&window));
+                sets.push((full, window.clone(), range));
+            }
+        }
+        self.schedules.push(Added { schedule, sets });
+    }
+
+    fn find(
+        &mut self,
+        name: &Spanned<&str>,
+        findings: &mut Findings,
+    ) -> Option<(Arc<str>, Known<'d>)> {
         let written = *name.get_ref();
         if let Some(called) = written.strip_prefix(builtin::PREFIX) {
             return match builtin::resolve(called) {
-                Ok(set) => Some(self.builtin(&set)),
+                Ok(set) => {
+                    let full = format!("{}{}", builtin::PREFIX, set.name()).into();
+                    Some((full, Known::Builtin(set)))
+                }
                 Err(error) => {
                     let help = error.help();
                     let fault = Fault::new(Code::UnknownBuiltin, error.to_string());
@@ -65,51 +155,48 @@ impl<'d> Sets<'d> {
                 }
             };
         }
-        let Some((known, set)) = self.declared.get_key_value(written) else {
-            let message = format!("no host set is named `{}`", crate::document::short(written));
-            let help = if builtin::find(written).is_ok() {
-                Some(format!("built-in host sets are written `{}{written}`", builtin::PREFIX))
-            } else {
-                suggest(written, self.declared.keys().copied())
-            };
-            let fault = Fault::new(Code::UnknownHostSet, message).maybe_help(help);
-            findings.add(name.span(), fault);
-            self.unresolved = true;
-            return None;
-        };
-        let (full, set): (Arc<str>, &HostSet<'_>) = ((*known).into(), set);
-        if let Some(range) = self.made.get(&full) {
-            return Some((full, range.clone()));
+        if let Some(set) = self.declared.get(written) {
+            return Some((written.into(), Known::Declared(set)));
         }
+        let message = format!("no host set is named `{}`", crate::document::short(written));
+        let help = if builtin::find(written).is_ok() {
+            Some(format!("built-in host sets are written `{}{written}`", builtin::PREFIX))
+        } else {
+            suggest(written, self.declared.keys().copied())
+        };
+        let fault = Fault::new(Code::UnknownHostSet, message).maybe_help(help);
+        findings.add(name.span(), fault);
+        self.unresolved = true;
+        None
+    }
+
+    /// Makes the rules of a host set, which hold in `window`.
+    fn make(
+        &mut self,
+        full: &Arc<str>,
+        known: &Known<'_>,
+        window: Option<&Arc<Window>>,
+    ) -> Range<usize> {
         let start = self.rules.len();
         let terms = self.terms;
-        self.rules.extend(set.hosts.iter().filter_map(|host| rule(&full, host, terms)));
-        Some(self.keep(full, start))
-    }
-
-    fn builtin(&mut self, set: &BuiltinSet) -> (Arc<str>, Range<usize>) {
-        let full: Arc<str> = format!("{}{}", builtin::PREFIX, set.name()).into();
-        if let Some(range) = self.made.get(&full) {
-            return (full, range.clone());
+        match known {
+            Known::Builtin(set) => self.rules.extend(set.entries().iter().map(|entry| Rule {
+                hostset: full.clone(),
+                pattern: entry.pattern().clone(),
+                schemes: Scheme::lists(entry.schemes()),
+                ports: entry.ports().to_vec(),
+                expires: None,
+                window: window.cloned(),
+                networks: Vec::new(),
+                reason: entry.reason().map(Into::into),
+                place: entry.place().clone(),
+            })),
+            Known::Declared(set) => {
+                let made = set.hosts.iter().filter_map(|host| rule(full, host, window, terms));
+                self.rules.extend(made);
+            }
         }
-        let start = self.rules.len();
-        self.rules.extend(set.entries().iter().map(|entry| Rule {
-            hostset: full.clone(),
-            pattern: entry.pattern().clone(),
-            schemes: Scheme::lists(entry.schemes()),
-            ports: entry.ports().to_vec(),
-            expires: None,
-            networks: Vec::new(),
-            reason: entry.reason().map(Into::into),
-            place: entry.place().clone(),
-        }));
-        self.keep(full, start)
-    }
-
-    fn keep(&mut self, full: Arc<str>, start: usize) -> (Arc<str>, Range<usize>) {
-        let range = start..self.rules.len();
-        self.made.insert(full.clone(), range.clone());
-        (full, range)
+        start..self.rules.len()
     }
 
     /// The rules made so far.
@@ -125,11 +212,18 @@ impl<'d> Sets<'d> {
             return;
         }
         for (name, set) in &self.declared {
-            if let (false, Some(written)) = (self.made.contains_key(*name), &set.name) {
+            let scheduled = || {
+                let mut added = self.schedules.iter().flat_map(|added| &added.sets);
+                added.any(|(full, _, _)| **full == **name)
+            };
+            if let Some(written) = set.name.as_ref()
+                && !self.made.contains_key(*name)
+                && !scheduled()
+            {
                 let message = format!("no class uses host set `{name}`");
                 let help = "name it in the `hostsets` of a class, or remove it";
                 let fault = Fault::new(Code::UnusedHostSet, message).help(help);
-                findings.add(written.span(), fault);
+                findings.add(written.span(), fault.of_hostset(name));
             }
         }
     }
@@ -139,23 +233,29 @@ impl<'d> Sets<'d> {
     }
 }
 
-fn rule(hostset: &Arc<str>, host: &Host<'_>, terms: &Terms) -> Option<Rule> {
-    let span = host.written.as_ref()?.span();
+fn rule(
+    hostset: &Arc<str>,
+    host: &Host<'_>,
+    window: Option<&Arc<Window>>,
+    terms: &Terms,
+) -> Option<Rule> {
     Some(Rule {
         hostset: hostset.clone(),
         pattern: host.pattern.clone()?,
         schemes: Scheme::lists(&host.schemes),
         ports: host.ports.clone(),
         expires: host.expires.as_ref().map(|last| *last.get_ref()),
+        window: window.cloned(),
         networks: host.networks.clone(),
         reason: host.reason.map(Into::into),
-        place: Place { file: terms.file.clone(), line: terms.lines.line(span.start), span },
+        place: terms.layout.place(&host.written.as_ref()?.span()),
     })
 }
 
 /// What can be said about a host set by itself.
 fn review(set: &HostSet<'_>, terms: &Terms, findings: &mut Findings) {
-    let (today, lines) = (terms.today, &terms.lines);
+    let today = terms.today;
+    let name = set.name.as_ref().map_or("", |name| *name.get_ref());
     let oldest = today.saturating_sub(REVIEW_DAYS.days());
     if let Some(reviewed) = set.reviewed.as_ref().filter(|day| *day.get_ref() < oldest) {
         let message = format!(
@@ -163,7 +263,8 @@ fn review(set: &HostSet<'_>, terms: &Terms, findings: &mut Findings) {
             reviewed.get_ref()
         );
         let help = "compare it with its source and set `reviewed` to that day";
-        findings.add(reviewed.span(), Fault::new(Code::StaleReview, message).help(help));
+        let fault = Fault::new(Code::StaleReview, message).help(help);
+        findings.add(reviewed.span(), fault.of_hostset(name));
     }
     let soon = today.saturating_add(EXPIRY_DAYS.days());
     let mut seen = BTreeMap::new();
@@ -177,7 +278,9 @@ fn review(set: &HostSet<'_>, terms: &Terms, findings: &mut Findings) {
                 _ => continue,
             };
             let help = "remove the entry, or move `expires`";
-            findings.add(last.span(), Fault::new(code, message).help(help));
+            let fault = Fault::new(code, message).help(help).of_hostset(name);
+            let pattern = host.pattern.as_ref();
+            findings.add(last.span(), pattern.map_or(fault.clone(), |it| fault.of_pattern(it)));
         }
     }
     for host in &set.hosts {
@@ -185,10 +288,10 @@ fn review(set: &HostSet<'_>, terms: &Terms, findings: &mut Findings) {
         let what =
             (pattern, &host.schemes, &host.ports, host.expires.as_ref().map(Spanned::get_ref));
         if let Some(first) = seen.insert(what, written.span()) {
-            let line = lines.line(first.start);
-            let message = format!("`{pattern}` is listed with the same meaning in line {line}");
+            let there = terms.layout.words(first.start, written.span().start);
+            let message = format!("`{pattern}` is listed with the same meaning {there}");
             let fault = Fault::new(Code::DuplicateEntry, message).help("remove one of the two");
-            findings.add(written.span(), fault);
+            findings.add(written.span(), fault.of_hostset(name).of_pattern(pattern));
         }
     }
 }

@@ -34,12 +34,7 @@ pub(crate) fn compare(
         .collect()
 }
 
-fn allowed(
-    side: Side<'_>,
-    host: &HostName,
-    listed: &BTreeSet<u16>,
-    now: Timestamp,
-) -> Vec<Access> {
+fn allowed(side: Side<'_>, host: &HostName, listed: &BTreeSet<u16>, now: Timestamp) -> Vec<Access> {
     let by = |channel: Channel| {
         let passes = |port| side.decide(channel.request(host, port), now).passes();
         let ports = Some(Ports::that(listed, passes)?);

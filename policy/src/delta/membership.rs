@@ -10,12 +10,12 @@ mod axis;
 use ipnet::IpNet;
 
 pub use axis::Condition;
-use axis::{AXES, Axis, Axes, Points};
+use axis::{AXES, Axes, Axis, Points};
 
 use crate::{
-    class::{ClassMatch, Subscriber},
+    class::{Class, ClassMatch, Subscriber},
     policy::Policy,
-    sim::Identity,
+    sim::{Identity, IdentityRange},
 };
 
 /// Subscribers of whom the same is known: every condition must hold.
@@ -73,22 +73,19 @@ type Box5 = [Points; AXES];
 fn parts<'p>(policy: &'p Policy, axes: &Axes) -> Option<Vec<(Option<&'p str>, Box5)>> {
     let mut free: Vec<Box5> = vec![axes.whole()];
     let mut parts = Vec::new();
-    for class in policy.classes() {
-        for entry in class.matches.iter().filter(|entry| entry.keys().next().is_some()) {
-            let claim = claim(entry, axes);
-            let mut left = Vec::new();
-            for piece in free {
-                if let Some(taken) = meet(&piece, &claim) {
-                    parts.push((Some(class.name()), taken));
-                    without(piece, &claim, &mut left);
-                } else {
-                    left.push(piece);
-                }
+    for (class, claim) in claims(policy, axes) {
+        let mut left = Vec::new();
+        for piece in free {
+            if let Some(taken) = meet(&piece, &claim) {
+                parts.push((Some(class), taken));
+                without(piece, &claim, &mut left);
+            } else {
+                left.push(piece);
             }
-            free = left;
-            if free.len() + parts.len() > MAX_BOXES {
-                return None;
-            }
+        }
+        free = left;
+        if free.len() + parts.len() > MAX_BOXES {
+            return None;
         }
     }
     let default = policy.default_class.and_then(|index| policy.classes.get(index));
@@ -107,21 +104,60 @@ fn claim(entry: &ClassMatch, axes: &Axes) -> Box5 {
         }
     };
     ask(Axis::Address, networks.as_deref().map(addresses));
-    ask(Axis::Iccid, iccid.as_deref().map(|ranges| Points::known(ranges.iter().map(|range| {
-        (range.start().ordinal(), range.end().ordinal())
-    }))));
-    ask(Axis::Imsi, imsi.as_deref().map(|ranges| Points::known(ranges.iter().map(|range| {
-        (range.start().ordinal(), range.end().ordinal())
-    }))));
-    ask(Axis::Apn, apn.as_deref().map(|names| Points::known(names.iter().map(|name| {
-        let at = axes.apn(name);
-        (at, at)
-    }))));
-    ask(Axis::State, state.as_deref().map(|states| Points::known(states.iter().map(|state| {
-        let at = axis::state(*state);
-        (at, at)
-    }))));
+    ask(Axis::Iccid, iccid.as_ref().map(|set| identities(set.ranges())));
+    ask(Axis::Imsi, imsi.as_ref().map(|set| identities(set.ranges())));
+    ask(
+        Axis::Apn,
+        apn.as_deref().map(|names| {
+            Points::known(names.iter().map(|name| {
+                let at = axes.apn(name);
+                (at, at)
+            }))
+        }),
+    );
+    ask(
+        Axis::State,
+        state.as_deref().map(|states| {
+            Points::known(states.iter().map(|state| {
+                let at = axis::state(*state);
+                (at, at)
+            }))
+        }),
+    );
     claim
+}
+
+fn identities<I: Identity>(ranges: impl Iterator<Item = IdentityRange<I>>) -> Points {
+    Points::known(ranges.map(|range| (range.start().ordinal(), range.end().ordinal())))
+}
+
+/// The classes' claims, in the order in which they are asked. Among classes of equal priority,
+/// those that list a SIM by itself come first.
+fn claims<'p>(policy: &'p Policy, axes: &Axes) -> Vec<(&'p str, Box5)> {
+    let mut claims = Vec::new();
+    for equals in policy.classes().chunk_by(|one, other| one.priority() == other.priority()) {
+        let asked =
+            |class: &'p Class| class.matches.iter().filter(|entry| entry.keys().next().is_some());
+        if equals.len() > 1 {
+            for class in equals {
+                claims.extend(asked(class).flat_map(|entry| {
+                    let iccid = entry
+                        .iccid
+                        .as_ref()
+                        .map(|set| ClassMatch { iccid: Some(set.only_listed()), ..entry.clone() });
+                    let imsi = entry
+                        .imsi
+                        .as_ref()
+                        .map(|set| ClassMatch { imsi: Some(set.only_listed()), ..entry.clone() });
+                    iccid.into_iter().chain(imsi).map(|entry| (class.name(), claim(&entry, axes)))
+                }));
+            }
+        }
+        for class in equals {
+            claims.extend(asked(class).map(|entry| (class.name(), claim(entry, axes))));
+        }
+    }
+    claims
 }
 
 /// IPv4 lies where IPv6 maps it (RFC 4291 section 2.5.5.2): no IPv6 subscriber is there.

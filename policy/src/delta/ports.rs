@@ -41,9 +41,8 @@ pub(super) fn other(listed: &BTreeSet<u16>) -> Option<u16> {
 
 impl fmt::Display for Ports {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |ports: &BTreeSet<u16>| {
-            ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
-        };
+        let list =
+            |ports: &BTreeSet<u16>| ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
         match self {
             Self::Only(ports) => formatter.write_str(&list(ports)),
             Self::Except(ports) if ports.is_empty() => formatter.write_str("every port"),

@@ -196,7 +196,7 @@ fn changes(request: Request<'_>, old: Side<'_>, new: Side<'_>, now: Timestamp) -
         }
     }
     if let (Some(was), Some(is)) = (was, is) {
-        if was.expires.is_some() || is.expires.is_some() {
+        if end(was).is_some() || end(is).is_some() {
             let (old, new) = (old.until(request, now), new.until(request, now));
             if old != new {
                 changes.push(Change::Until { old, new });
@@ -240,12 +240,20 @@ impl<'p> Side<'p> {
         let mut last = None;
         loop {
             let Some(rule) = allowing(&self.decide(request, at)) else { return last };
-            // A rule that holds at `at` ends later than `at`, so each turn is a later day.
-            last = Some(rule.expires?);
-            let next = last.and_then(|day| day.tomorrow().ok())?;
-            at = jiff::tz::Offset::UTC.to_timestamp(next.at(0, 0, 0, 0)).ok()?;
+            // A rule that holds at `at` ends later than `at`, so each turn is a later moment.
+            at = end(rule)?;
+            let before = at.checked_sub(jiff::SignedDuration::from_nanos(1)).ok()?;
+            last = Some(jiff::tz::Offset::UTC.to_datetime(before).date());
         }
     }
+}
+
+/// The first moment after the rule's last day and its schedule's window.
+fn end(rule: &Rule) -> Option<Timestamp> {
+    let over = rule.expires.and_then(|last| last.tomorrow().ok());
+    let over = over.and_then(|day| jiff::tz::Offset::UTC.to_timestamp(day.at(0, 0, 0, 0)).ok());
+    let shut = rule.window().map(crate::rule::Window::until);
+    over.into_iter().chain(shut).min()
 }
 
 impl Channel {

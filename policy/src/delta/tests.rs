@@ -85,9 +85,17 @@ fn nothing_differs_from_itself() {
 #[test]
 fn tells_what_opens_and_closes() {
     for (old, new, expected) in [
-        (&["a.test s"][..], &["a.test h"][..], &["opens a.test: http 80", "closes a.test: https 443"][..]),
+        (
+            &["a.test s"][..],
+            &["a.test h"][..],
+            &["opens a.test: http 80", "closes a.test: https 443"][..],
+        ),
         (&[], &["a.b.test s [443,8443]"], &["opens a.b.test: dns; https 443, 8443"]),
-        (&["*.b.test s"], &[".b.test s"], &["opens b.test: dns; https 443", "words *.b.test: dns; https 443"]),
+        (
+            &["*.b.test s"],
+            &[".b.test s"],
+            &["opens b.test: dns; https 443", "words *.b.test: dns; https 443"],
+        ),
         (
             &["*.b.test s"],
             &["*.b.test s", "x.b.test h"],
@@ -112,8 +120,8 @@ fn tells_what_opens_and_closes() {
             &["*ft.b.test s"],
             &[
                 "opens soft.b.test: https 443",
-                "closes soft.b.test: http 80",
                 "closes *.b.test except *ft.b.test: dns; https 443",
+                "closes soft.b.test: http 80",
                 "words *ft.b.test except soft.b.test: dns; https 443",
                 "words soft.b.test: dns",
             ],
@@ -150,7 +158,10 @@ fn an_end_that_moves_is_told() {
     let new = garden(&["a.test s - 2027-04-30", "*.test.test s"]);
     let delta = delta(&old, &new, now());
     let Change::Until { old, new } = &delta.classes()[0].changes[0].change else { panic!() };
-    assert_eq!((old.unwrap().to_string(), new.unwrap().to_string()), (day.into(), "2027-04-30".into()));
+    assert_eq!(
+        (old.unwrap().to_string(), new.unwrap().to_string()),
+        (day.into(), "2027-04-30".into())
+    );
     assert!(!delta.is_equal());
 }
 
@@ -162,11 +173,34 @@ fn an_entry_that_outlives_another_hides_its_end() {
 }
 
 #[test]
+fn a_window_that_is_still_shut_is_told() {
+    let scheduled = |last: &str| {
+        policy(&format!(
+            "[[hostset]]\nname = \"ours\"\n{}[[class]]\nname = \"garden\"\npriority = 9\n\
+             action = \"garden\"\n[[schedule]]\nname = \"sale\"\nclasses = [\"garden\"]\n\
+             hostsets = [\"ours\"]\nfrom = 2026-12-01T00:00:00Z\nuntil = {last}T00:00:00Z\n",
+            host("a.test s")
+        ))
+    };
+    let (short, long) = (scheduled("2026-12-10"), scheduled("2026-12-12"));
+    assert!(delta(&long, &long, now()).is_equal());
+    let delta = delta(&short, &long, now());
+    let class = &delta.classes()[0];
+    assert!(class.changes.is_empty() && !delta.is_equal());
+    let [(at, rows)] = &class.later[..] else { panic!("{:?}", class.later) };
+    assert_eq!(at.to_string(), "2026-12-10T00:00:00Z");
+    assert_eq!(lines(rows), ["opens a.test: dns; https 443"]);
+}
+
+#[test]
 fn a_hole_in_the_dial_guard_is_told() {
     let old = ["a.test s"];
     let new = ["a.test s - - [\"10.20.0.0/16\"]"];
     assert_eq!(rows(&old, &new), ["addresses a.test: dns; https 443"]);
-    assert_eq!(rows(&[], &new), ["opens a.test: dns; https 443", "addresses a.test: dns; https 443"]);
+    assert_eq!(
+        rows(&[], &new),
+        ["opens a.test: dns; https 443", "addresses a.test: dns; https 443"]
+    );
 }
 
 #[test]
@@ -261,12 +295,13 @@ fn entry() -> impl Strategy<Value = String> {
     let pattern = "(\\*\\.|\\.|\\*|)((a|b|ab|ba)\\.){1,2}z\\.test";
     let ports = prop_oneof![Just("-"), Just("[443]"), Just("[80,8443]")];
     let expires = prop_oneof![Just("-"), Just("2026-11-22"), Just("2027-01-01")];
-    (pattern, prop_oneof![Just("h"), Just("s"), Just("hs")], ports, expires)
-        .prop_map(|(pattern, schemes, ports, expires)| {
+    (pattern, prop_oneof![Just("h"), Just("s"), Just("hs")], ports, expires).prop_map(
+        |(pattern, schemes, ports, expires)| {
             // Ports belong to one scheme.
             let ports = if schemes == "hs" { "-" } else { ports };
             format!("{pattern} {schemes} {ports} {expires}")
-        })
+        },
+    )
 }
 
 proptest! {
@@ -354,7 +389,8 @@ const FACTS: [&str; 8] = [
 fn crowd(classes: &[Vec<usize>]) -> Policy {
     let mut text = String::new();
     for (index, entries) in classes.iter().enumerate() {
-        text += &format!("[[class]]\nname = \"c{index}\"\npriority = {index}\naction = \"garden\"\n");
+        text +=
+            &format!("[[class]]\nname = \"c{index}\"\npriority = {index}\naction = \"garden\"\n");
         for entry in entries {
             let (one, other) = (FACTS[entry % 8], FACTS[(entry / 8 * 3 + 3) % 8]);
             text += &format!("[[class.match]]\n{one}\n");
@@ -368,11 +404,23 @@ fn crowd(classes: &[Vec<usize>]) -> Policy {
 
 fn subscribers() -> Vec<Subscriber> {
     let mut all = Vec::new();
-    for address in [None, Some("10.0.0.1"), Some("10.1.255.255"), Some("11.0.0.0"), Some("2001:db8::1"), Some("::1")] {
+    for address in [
+        None,
+        Some("10.0.0.1"),
+        Some("10.1.255.255"),
+        Some("11.0.0.0"),
+        Some("2001:db8::1"),
+        Some("::1"),
+    ] {
         for iccid in [None, Some("8988247000199999999"), Some("8988247000200000000")] {
             for imsi in [None, Some("001010000000001"), Some("001010000000006")] {
                 for apn in [None, Some("TWO"), Some("three")] {
-                    for state in [None, Some(SimState::Active), Some(SimState::Exhausted), Some(SimState::Unprovisioned)] {
+                    for state in [
+                        None,
+                        Some(SimState::Active),
+                        Some(SimState::Exhausted),
+                        Some(SimState::Unprovisioned),
+                    ] {
                         let mut subscriber = address.map_or_else(Subscriber::default, |address| {
                             Subscriber::at(address.parse().unwrap())
                         });

@@ -18,6 +18,8 @@ use crate::{
 pub(crate) struct Fields<'t> {
     what: &'static str,
     table: &'t DeTable<'t>,
+    /// Where the table's file begins in the document.
+    base: usize,
     span: Range<usize>,
     known: Vec<&'static str>,
     /// Any key may stand here.
@@ -25,14 +27,19 @@ pub(crate) struct Fields<'t> {
 }
 
 impl<'t> Fields<'t> {
-    /// The document's top.
-    pub(crate) fn root(table: &'t DeTable<'t>) -> Self {
-        Self { what: "the document", table, span: 0..0, known: Vec::new(), free: false }
+    /// The top of a file that begins at `base`.
+    pub(crate) fn root(what: &'static str, table: &'t DeTable<'t>, base: usize) -> Self {
+        Self { what, table, base, span: base..base, known: Vec::new(), free: false }
     }
 
     /// Where the table is, or its header.
     pub(crate) fn span(&self) -> Range<usize> {
         self.span.clone()
+    }
+
+    /// Where the table's file begins in the document.
+    pub(crate) fn base(&self) -> usize {
+        self.base
     }
 
     /// Whether the key is written, well or badly.
@@ -48,10 +55,11 @@ impl<'t> Fields<'t> {
         read: impl FnOnce(&'t DeValue<'t>) -> Result<T, Fault>,
     ) -> Option<Spanned<T>> {
         let value = self.value(key)?;
+        let span = shift(value.span(), self.base);
         match read(value.get_ref()) {
-            Ok(read) => Some(Spanned::new(value.span(), read)),
+            Ok(read) => Some(Spanned::new(span, read)),
             Err(fault) => {
-                findings.add(value.span(), fault);
+                findings.add(span, fault);
                 None
             }
         }
@@ -79,7 +87,8 @@ impl<'t> Fields<'t> {
         findings: &mut Findings,
         read: impl FnMut(&'t DeValue<'t>) -> Result<T, Fault>,
     ) -> Vec<Spanned<T>> {
-        self.value(key).map_or_else(Vec::new, |value| spanned(value, most, findings, read))
+        let base = self.base;
+        self.value(key).map_or_else(Vec::new, |value| spanned(value, base, most, findings, read))
     }
 
     /// The table `key`, if it is there.
@@ -91,7 +100,7 @@ impl<'t> Fields<'t> {
         read: impl FnOnce(&mut Self, &mut Findings) -> T,
     ) -> Option<T> {
         let value = self.value(key)?;
-        Self::open(what, value, findings, read)
+        Self::open(what, value, self.base, findings, read)
     }
 
     /// Every table of the array of tables `key`; empty if it is absent.
@@ -107,14 +116,14 @@ impl<'t> Fields<'t> {
         let Some(items) = value.get_ref().as_array() else {
             let fault = wrong_type("an array of tables", value.get_ref())
                 .help(format!("write `{what}` with two brackets"));
-            findings.add(value.span(), fault);
+            findings.add(shift(value.span(), self.base), fault);
             return Vec::new();
         };
-        limit(items.len(), most, what, value.span(), findings);
+        limit(items.len(), most, what, shift(value.span(), self.base), findings);
         items
             .iter()
             .take(most)
-            .filter_map(|item| Self::open(what, item, findings, &mut read))
+            .filter_map(|item| Self::open(what, item, self.base, findings, &mut read))
             .collect()
     }
 
@@ -130,7 +139,7 @@ impl<'t> Fields<'t> {
         for (key, value) in self.table.iter().take(most) {
             match read(key.get_ref()) {
                 Ok(read) => found.push((read, value)),
-                Err(fault) => findings.add(key.span(), fault),
+                Err(fault) => findings.add(shift(key.span(), self.base), fault),
             }
         }
         self.free = true;
@@ -146,26 +155,31 @@ impl<'t> Fields<'t> {
             }
             let message = format!("unknown key `{}` in {}", Short(written), self.what);
             let help = suggest(written, self.known.iter().copied());
-            findings.add(key.span(), Fault::new(Code::UnknownKey, message).maybe_help(help));
+            let fault = Fault::new(Code::UnknownKey, message).maybe_help(help);
+            findings.add(shift(key.span(), self.base), fault);
         }
     }
 
     fn value(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'t>>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.table.get(key)
     }
 
     fn open<T>(
         what: &'static str,
         value: &'t Spanned<DeValue<'t>>,
+        base: usize,
         findings: &mut Findings,
         read: impl FnOnce(&mut Self, &mut Findings) -> T,
     ) -> Option<T> {
+        let span = shift(value.span(), base);
         let Some(table) = value.get_ref().as_table() else {
-            findings.add(value.span(), wrong_type("a table", value.get_ref()));
+            findings.add(span, wrong_type("a table", value.get_ref()));
             return None;
         };
-        let mut fields = Self { what, table, span: value.span(), known: Vec::new(), free: false };
+        let mut fields = Self { what, table, base, span, known: Vec::new(), free: false };
         let read = read(&mut fields, findings);
         fields.finish(findings);
         Some(read)
@@ -196,35 +210,44 @@ pub(crate) fn short(text: &str) -> impl fmt::Display + '_ {
 /// The items of an array that can be read, without their places.
 pub(crate) fn items<'t, T>(
     value: &'t Spanned<DeValue<'t>>,
+    base: usize,
     most: usize,
     findings: &mut Findings,
     read: impl FnMut(&'t DeValue<'t>) -> Result<T, Fault>,
 ) -> Vec<T> {
-    spanned(value, most, findings, read).into_iter().map(Spanned::into_inner).collect()
+    spanned(value, base, most, findings, read).into_iter().map(Spanned::into_inner).collect()
 }
 
 fn spanned<'t, T>(
     value: &'t Spanned<DeValue<'t>>,
+    base: usize,
     most: usize,
     findings: &mut Findings,
     mut read: impl FnMut(&'t DeValue<'t>) -> Result<T, Fault>,
 ) -> Vec<Spanned<T>> {
+    let whole = shift(value.span(), base);
     let Some(items) = value.get_ref().as_array() else {
-        findings.add(value.span(), wrong_type("an array", value.get_ref()));
+        findings.add(whole, wrong_type("an array", value.get_ref()));
         return Vec::new();
     };
-    limit(items.len(), most, "items", value.span(), findings);
+    limit(items.len(), most, "items", whole.clone(), findings);
     if items.is_empty() {
-        findings.add(value.span(), Fault::new(Code::EmptyList, "the list is empty"));
+        findings.add(whole, Fault::new(Code::EmptyList, "the list is empty"));
     }
     let mut found = Vec::with_capacity(items.len().min(most));
     for item in items.iter().take(most) {
+        let span = shift(item.span(), base);
         match read(item.get_ref()) {
-            Ok(read) => found.push(Spanned::new(item.span(), read)),
-            Err(fault) => findings.add(item.span(), fault),
+            Ok(read) => found.push(Spanned::new(span, read)),
+            Err(fault) => findings.add(span, fault),
         }
     }
     found
+}
+
+/// A span of a file, as one of the document.
+fn shift(span: Range<usize>, base: usize) -> Range<usize> {
+    span.start + base..span.end + base
 }
 
 /// Reports `count` things of a kind if they are more than `most`.
@@ -294,6 +317,22 @@ pub(crate) fn date(value: &DeValue<'_>) -> Result<jiff::civil::Date, Fault> {
     let month = i8::try_from(date.month).map_err(|_| fault())?;
     let day = i8::try_from(date.day).map_err(|_| fault())?;
     jiff::civil::Date::new(year, month, day).map_err(|_| fault())
+}
+
+/// Reads a moment: a date and a time with an offset from UTC.
+pub(crate) fn moment(value: &DeValue<'_>) -> Result<jiff::Timestamp, Fault> {
+    let help = "write it bare and with its offset, such as 2026-09-05T01:00:00Z";
+    let fault = |message: &str| Fault::new(Code::InvalidTime, message).help(help);
+    let datetime =
+        value.as_datetime().ok_or_else(|| wrong_type("a date and time", value).help(help))?;
+    if datetime.date.is_none() || datetime.time.is_none() {
+        return Err(fault("this is not a date and a time"));
+    }
+    if datetime.offset.is_none() {
+        return Err(fault("the time has no offset, so it is another moment in each time zone"));
+    }
+    let written = datetime.to_string();
+    written.parse().map_err(|_| fault("there is no such moment"))
 }
 
 /// The fault of a value that is not of the type it must be.

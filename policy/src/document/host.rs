@@ -162,7 +162,7 @@ fn reaches_public_suffix(base: &HostName) -> bool {
     is_suffix(base.as_str()) || is_suffix(&format!("a-name-nobody-has.{base}"))
 }
 
-fn words<'t>(value: &'t toml::de::DeValue<'t>) -> Result<&'t str, Fault> {
+pub(super) fn words<'t>(value: &'t toml::de::DeValue<'t>) -> Result<&'t str, Fault> {
     let text = text(value)?;
     if text.len() > MAX_WORDS {
         let message = format!("the text has {} octets; at most {MAX_WORDS}", text.len());

@@ -1,30 +1,61 @@
 //! `[[class.match]]`: who falls in a class.
 
+use std::ops::Range;
+
 use ipnet::IpNet;
 use toml::{Spanned, de::DeValue};
 
-use super::fields::{Fields, choice, short, text};
+use super::{
+    fields::{Fields, choice, short, text},
+    path,
+};
 use crate::{
     class::ClassMatch,
     code::Code,
     diagnostic::{Fault, Findings},
     limits::{MAX_APN, MAX_MATCH_VALUES},
-    sim::{Identity, IdentityRange, SimState},
+    sim::{Iccid, Identity, IdentityRange, Imsi, SimState, read_ranges},
 };
 
-pub(super) fn read_match(fields: &mut Fields<'_>, findings: &mut Findings) -> ClassMatch {
+/// One match entry, as it was written.
+#[derive(Debug)]
+pub(crate) struct Match<'t> {
+    pub(crate) span: Range<usize>,
+    /// Everything but the identities, which may stand in files.
+    pub(crate) entry: ClassMatch,
+    pub(crate) iccid: Identities<'t, Iccid>,
+    pub(crate) imsi: Identities<'t, Imsi>,
+}
+
+/// Identities of one kind: those of the document, and the file that holds more.
+#[derive(Debug)]
+pub(crate) struct Identities<'t, I> {
+    /// Whether one of the two keys is written, well or badly.
+    pub(crate) written: bool,
+    pub(crate) ranges: Vec<Spanned<IdentityRange<I>>>,
+    pub(crate) file: Option<Spanned<&'t str>>,
+}
+
+pub(super) fn read_match<'t>(fields: &mut Fields<'t>, findings: &mut Findings) -> Match<'t> {
     let (span, before) = (fields.span(), KEYS.iter().any(|key| fields.has(key)));
-    let entry = ClassMatch {
-        networks: values(fields, "networks", findings, network),
-        iccid: values(fields, "iccid", findings, identities),
-        imsi: values(fields, "imsi", findings, identities),
-        apn: values(fields, "apn", findings, apn),
-        state: values(fields, "state", findings, |value| {
-            let all =
-                [SimState::Active, SimState::Barred, SimState::Exhausted, SimState::Unprovisioned];
-            choice(value, &all.map(|state| (state.label(), state)))
-        }),
-        ..ClassMatch::default()
+    let entry = Match {
+        entry: ClassMatch {
+            networks: values(fields, "networks", findings, network),
+            apn: values(fields, "apn", findings, apn),
+            state: values(fields, "state", findings, |value| {
+                let all = [
+                    SimState::Active,
+                    SimState::Barred,
+                    SimState::Exhausted,
+                    SimState::Unprovisioned,
+                ];
+                choice(value, &all.map(|state| (state.label(), state)))
+            }),
+            ..ClassMatch::default()
+        },
+        iccid: Identities::read("iccid", "iccid_file", fields, findings),
+        imsi: Identities::read("imsi", "imsi_file", fields, findings),
+        span: span.clone(),
     };
     if !before {
         let message = "the match entry asks nothing, so nobody matches it";
@@ -32,6 +63,31 @@ pub(super) fn read_match(fields: &mut Fields<'_>, findings: &mut Findings) -> Cl
         findings.add(span, Fault::new(Code::EmptyList, message).help(help));
     }
     entry
+}
+
+impl<'t, I: Identity> Identities<'t, I> {
+    fn read(
+        key: &'static str,
+        file: &'static str,
+        fields: &mut Fields<'t>,
+        findings: &mut Findings,
+    ) -> Self {
+        let read = fields.list(key, MAX_MATCH_VALUES, findings, |value| {
+            let text = value.as_str().ok_or_else(|| {
+                super::fields::wrong_type("a string", value).help("put the digits between quotes")
+            })?;
+            read_ranges(text).map_err(|error| Fault::new(Code::InvalidIdentity, error.to_string()))
+        });
+        let ranges = read.into_iter().flat_map(|read| {
+            let span = read.span();
+            read.into_inner().into_iter().map(move |range| Spanned::new(span.clone(), range))
+        });
+        Self {
+            ranges: ranges.collect(),
+            file: fields.get(file, findings, path),
+            written: fields.has(key) || fields.has(file),
+        }
+    }
 }
 
 fn values<'t, T>(
@@ -72,13 +128,6 @@ pub(super) fn network(value: &DeValue<'_>) -> Result<IpNet, Fault> {
     Ok(network)
 }
 
-fn identities<I: Identity>(value: &DeValue<'_>) -> Result<IdentityRange<I>, Fault> {
-    let text = value.as_str().ok_or_else(|| {
-        super::fields::wrong_type("a string", value).help("put the digits between quotes")
-    })?;
-    IdentityRange::parse(text).map_err(|error| Fault::new(Code::InvalidIdentity, error.to_string()))
-}
-
 fn apn<'t>(value: &'t DeValue<'t>) -> Result<Box<str>, Fault> {
     let text = text(value)?;
     let fits = |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'.';
@@ -92,4 +141,4 @@ fn apn<'t>(value: &'t DeValue<'t>) -> Result<Box<str>, Fault> {
     Ok(text.to_ascii_lowercase().into())
 }
 
-const KEYS: [&str; 5] = ["networks", "iccid", "imsi", "apn", "state"];
+const KEYS: [&str; 7] = ["networks", "iccid", "iccid_file", "imsi", "imsi_file", "apn", "state"];

@@ -1,33 +1,47 @@
 //! Findings for programs: JSON, SARIF 2.1.0 and the workflow commands of GitHub Actions.
 
-use policy::{Code, Diagnostic, Severity};
+use policy::{Code, Diagnostic, Parts, Severity};
 use serde_json::{Value, json};
 
-use crate::report::{place, placed_diagnostic};
+use crate::{
+    config,
+    report::{place, placed_diagnostic},
+};
 
 /// One object; `outcome` is `found` where the exit code is 1.
-pub(super) fn json(found: &[Diagnostic], file: &str, text: &str, fails: bool) -> Value {
+pub(super) fn json(
+    found: &[Diagnostic],
+    file: &str,
+    parts: &Parts<'_>,
+    fails: bool,
+) -> Value {
     json!({
         "format_version": 1,
         "outcome": if fails { "found" } else { "fine" },
         "file": file,
         "diagnostics": found
             .iter()
-            .map(|found| placed_diagnostic(found, text))
+            .map(|found| placed_diagnostic(found, parts))
             .collect::<Vec<_>>(),
     })
 }
 
 /// A log of the Static Analysis Results Interchange Format, version 2.1.0.
-pub(super) fn sarif(found: &[Diagnostic], file: &str, text: &str) -> Value {
-    let rules = Code::ALL.iter().map(|code| {
+pub(super) fn sarif(found: &[Diagnostic], parts: &Parts<'_>) -> Value {
+    let rule = |id: &str, name: &str, meaning: &str, severity: Severity| {
         json!({
-            "id": code.id(),
-            "shortDescription": { "text": code.meaning() },
-            "defaultConfiguration": { "level": code.severity().label() },
+            "id": id,
+            "name": name,
+            "shortDescription": { "text": meaning },
+            "defaultConfiguration": { "level": severity.label() },
         })
-    });
+    };
+    let rules = Code::ALL
+        .iter()
+        .map(|code| rule(code.id(), code.name(), code.meaning(), code.severity()))
+        .chain(config::CODES.map(|(id, name, meaning, severity)| rule(id, name, meaning, severity)));
     let results = found.iter().map(|found| {
+        let text = parts.text(&found.file);
         let (line, column) = place(text, found.span.start);
         let (end_line, end_column) = place(text, found.span.end);
         let message = match &found.help {
@@ -39,7 +53,7 @@ pub(super) fn sarif(found: &[Diagnostic], file: &str, text: &str) -> Value {
             "level": found.severity.label(),
             "message": { "text": message },
             "locations": [{ "physicalLocation": {
-                "artifactLocation": { "uri": file },
+                "artifactLocation": { "uri": uri(&found.file) },
                 "region": {
                     "startLine": line,
                     "startColumn": column,
@@ -64,10 +78,24 @@ pub(super) fn sarif(found: &[Diagnostic], file: &str, text: &str) -> Value {
     })
 }
 
+/// A path as a reference of RFC 3986: what may not stand in one is written in percent.
+fn uri(path: &str) -> String {
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"/-._~".contains(&octet);
+    path.bytes().fold(String::new(), |mut uri, octet| {
+        if plain(octet) {
+            uri.push(char::from(octet));
+        } else {
+            uri.push_str(&format!("%{octet:02X}"));
+        }
+        uri
+    })
+}
+
 /// One workflow command a line.
-pub(super) fn github(found: &[Diagnostic], text: &str) -> String {
+pub(super) fn github(found: &[Diagnostic], parts: &Parts<'_>) -> String {
     let mut page = String::new();
     for found in found {
+        let text = parts.text(&found.file);
         let (line, column) = place(text, found.span.start);
         let (end_line, _) = place(text, found.span.end);
         let level = match found.severity {

@@ -1,8 +1,6 @@
 //! The comparison for programs: always complete.
 
-use policy::{
-    Access, Change, ClassDelta, Cover, Move, Policy, Ports, ReachChange, Region, Words,
-};
+use policy::{Access, Change, ClassDelta, Cover, Move, Policy, Ports, ReachChange, Region, Words};
 use serde_json::{Value, json};
 
 use super::{Comparison, Side};
@@ -50,6 +48,10 @@ fn class(class: &ClassDelta) -> Value {
         "name": class.name,
         "presence": class.presence.label(),
         "changes": class.changes.iter().map(row).collect::<Vec<_>>(),
+        "later": class.later.iter().map(|(at, changes)| json!({
+            "at": at.to_string(),
+            "changes": changes.iter().map(row).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
     })
 }
 

@@ -27,13 +27,19 @@ pub(super) fn text(comparison: &Comparison, most: usize) -> String {
     }
     for class in delta.classes() {
         let said = match class.presence {
-            Presence::Both if class.changes.is_empty() => ": nothing changes",
+            Presence::Both if class.changes.is_empty() && class.later.is_empty() => {
+                ": nothing changes"
+            }
             Presence::Both => "",
             Presence::Added => ": added; before, nobody could be in it",
             Presence::Removed => ": removed",
         };
         line(&mut page, &format!("\nclass {}{said}", class.name));
         rows(&mut page, &class.changes, (class.old, class.new), most);
+        for (at, changes) in &class.later {
+            line(&mut page, &format!("  from {at} on, by schedule:"));
+            rows(&mut page, changes, (class.old, class.new), most);
+        }
     }
     match delta.moves() {
         None => line(&mut page, &format!("\n{TOO_INTRICATE}")),
@@ -53,7 +59,8 @@ pub(super) fn text(comparison: &Comparison, most: usize) -> String {
         line(&mut page, "\nsettings");
     }
     for term in delta.terms() {
-        let class = term.class.as_ref().map_or_else(String::new, |class| format!("class {class}: "));
+        let class =
+            term.class.as_ref().map_or_else(String::new, |class| format!("class {class}: "));
         line(&mut page, &format!("  {class}{}: {} -> {}", term.key, term.old, term.new));
     }
     line(&mut page, &format!("\n{}", summary(comparison)));
@@ -83,6 +90,10 @@ pub(super) fn markdown(comparison: &Comparison, most: usize) -> String {
         };
         line(&mut page, &format!("\n## Class {}{said}\n", code(&class.name)));
         table(&mut page, &class.changes, (class.old, class.new), most);
+        for (at, changes) in &class.later {
+            line(&mut page, &format!("\nFrom {at} on, by schedule:\n"));
+            table(&mut page, changes, (class.old, class.new), most);
+        }
     }
     match delta.moves() {
         None => line(&mut page, &format!("\n## Moves\n\n{TOO_INTRICATE}")),
@@ -259,7 +270,9 @@ fn note(change: &Change, style: Style) -> Option<String> {
         Change::Until { old, new } => Some(format!("{} -> {}", day(old), day(new))),
         Change::Words(words) => {
             let (what, old, new) = match words {
-                Words::HostSet { old, new } => ("host set ", style.set_off(old), style.set_off(new)),
+                Words::HostSet { old, new } => {
+                    ("host set ", style.set_off(old), style.set_off(new))
+                }
                 Words::Pattern { old, new } => ("", style.set_off(old), style.set_off(new)),
                 Words::Reason { old, new } => {
                     let quoted = |reason: &Option<Box<str>>| match reason {

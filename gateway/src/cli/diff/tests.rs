@@ -13,7 +13,8 @@ struct Line {
 /// The outcome of `postern diff` in the folder of samples, and the page.
 fn run_on(arguments: &[&str]) -> (Result<bool, String>, String) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/diff");
-    let line = ["diff", "--at", "2026-11-23T12:00:00Z"].into_iter().chain(arguments.iter().copied());
+    let line =
+        ["diff", "--at", "2026-11-23T12:00:00Z"].into_iter().chain(arguments.iter().copied());
     let mut command = Line::try_parse_from(line).unwrap().command;
     for path in [&mut command.old, &mut command.new] {
         *path = folder.join(&path);
@@ -32,7 +33,10 @@ fn reports_are_the_expected_ones() {
     for (golden, arguments) in [
         ("text.expected", &["old.toml", "new.toml"][..]),
         ("markdown.expected", &["--format", "markdown", "old.toml", "new.toml"]),
-        ("json.expected", &["--format", "json", "old.toml", "new.toml"]),
+        (
+            "json.expected",
+            &["--class", "field-test", "--limit", "1", "--format", "json", "old.toml", "new.toml"],
+        ),
         ("back.expected", &["new.toml", "old.toml"]),
         ("limit.expected", &["--limit", "2", "old.toml", "new.toml"]),
         ("class.expected", &["--class", "paid", "old.toml", "new.toml"]),

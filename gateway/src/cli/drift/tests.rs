@@ -13,7 +13,9 @@ struct Line {
 /// The outcome of `postern drift` on a sample of the folder `diff`, and the page.
 fn run_on(file: &str, arguments: &[&str]) -> (Result<bool, String>, String) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/diff");
-    let line = ["drift", file, "--at", "2026-11-23T12:00:00Z"].into_iter().chain(arguments.iter().copied());
+    let line = ["drift", file, "--at", "2026-11-23T12:00:00Z"]
+        .into_iter()
+        .chain(arguments.iter().copied());
     let mut command = Line::try_parse_from(line).unwrap().command;
     command.file = folder.join(&command.file);
     let mut page = Vec::new();

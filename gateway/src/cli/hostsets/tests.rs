@@ -53,3 +53,49 @@ fn every_set_is_listed_and_shown() {
         assert!(set.entries().iter().all(|entry| shown.contains(entry.printed())), "{shown}");
     }
 }
+
+#[test]
+fn every_set_is_exported_as_text_that_compiles_to_the_same_rows() {
+    for set in builtin::all() {
+        let set = if set.is_template() {
+            let name = format!("{}(001,01)", set.name());
+            builtin::find(&name).unwrap().into_owned()
+        } else {
+            set.clone()
+        };
+        let sheet = export::sheet(&set);
+        let exported = printed(|out| export(&set, Format::Toml, out));
+        let head = "schema = 1\nname = \"trial\"\nserial = 1\nenvironment = \"lab\"\n\
+                    default_class = \"garden\"\n[[class]]\nname = \"garden\"\npriority = 1\n\
+                    action = \"garden\"\n";
+        let text = format!("{head}hostsets = [\"{}\"]\n{exported}", sheet.name);
+        let source = policy::Source { name: "policy.toml", text: &text };
+        let compiled = policy::compile(&source, jiff::civil::date(2026, 11, 23)).unwrap();
+        let rules: Vec<_> = compiled
+            .policy
+            .rules()
+            .iter()
+            .map(|rule| (rule.pattern(), rule.schemes(), rule.reason()))
+            .collect();
+        let rows: Vec<_> =
+            set.entries().iter().map(|row| (row.pattern(), row.schemes(), row.reason())).collect();
+        assert_eq!(rules, rows, "{}", set.name());
+        let csv = printed(|out| export(&set, Format::Csv, out));
+        assert_eq!(csv.lines().count(), rows.len() + 1);
+        let json: Value = serde_json::from_str(&printed(|out| export(&set, Format::Json, out))).unwrap();
+        assert_eq!(json["hostset"]["hosts"].as_array().unwrap().len(), rows.len());
+    }
+}
+
+#[test]
+fn formats_that_a_subcommand_does_not_know_are_refused() {
+    let act = |what, format| act(HostsetsCommand { what, format }, &mut Vec::new());
+    let export = || Some(What::Export { name: "mobile-plans".into() });
+    assert!(act(export(), Some(Format::Csv)).is_ok());
+    for (what, format) in [(None, Format::Toml), (export(), Format::Text)] {
+        assert!(matches!(act(what, Some(format)), Err(Failure::Unable(_))));
+    }
+    let template = Some(What::Export { name: "ts43-entitlement".into() });
+    let Err(Failure::Unable(line)) = act(template, None) else { panic!("a template was exported") };
+    assert!(line.ends_with("needs the network codes: `ts43-entitlement(MCC,MNC)`"), "{line}");
+}

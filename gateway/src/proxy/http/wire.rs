@@ -6,7 +6,6 @@
 use std::{
     fmt, io,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -16,7 +15,10 @@ use tokio::{
 };
 
 use super::head::{Body, Head};
-use crate::proxy::metrics::{Direction, Metrics};
+use crate::proxy::{
+    meter::{Flow, Meter},
+    metrics::Direction,
+};
 
 /// One request's octets, with the way back to the subscriber.
 pub(super) struct Wire {
@@ -26,7 +28,9 @@ pub(super) struct Wire {
     given: usize,
     /// Octets of the request not handed out yet; `None` if only the last chunk tells.
     left: Option<u64>,
-    metrics: Arc<Metrics>,
+    meter: Meter,
+    /// Over, nothing moves: the session that waits for it is cut.
+    flow: Flow,
 }
 
 impl Wire {
@@ -35,7 +39,7 @@ impl Wire {
         stream: TcpStream,
         octets: Vec<u8>,
         head: &Head,
-        metrics: Arc<Metrics>,
+        meter: Meter,
     ) -> Self {
         let left = match head.body {
             Body::Length(length) => {
@@ -43,7 +47,7 @@ impl Wire {
             }
             Body::Chunked => None,
         };
-        Self { stream, ahead: octets, given: 0, left, metrics }
+        Self { stream, ahead: octets, given: 0, left, meter, flow: Flow::On }
     }
 
     /// The connection, and the octets that came behind the request.
@@ -59,7 +63,7 @@ impl Wire {
     }
 
     fn took(&mut self, octets: usize) {
-        self.metrics.moved(Direction::ToOrigin, octets);
+        self.flow = self.meter.count(Direction::ToOrigin, octets);
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(u64::try_from(octets).unwrap_or(u64::MAX));
         }
@@ -73,6 +77,9 @@ impl AsyncRead for Wire {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let wire = self.get_mut();
+        if wire.flow == Flow::Over {
+            return Poll::Pending;
+        }
         let left = wire.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         if left == 0 {
             return wire.poll_end(context);
@@ -120,8 +127,11 @@ impl AsyncWrite for Wire {
         octets: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wire = self.get_mut();
+        if wire.flow == Flow::Over {
+            return Poll::Pending;
+        }
         let written = ready!(Pin::new(&mut wire.stream).poll_write(context, octets))?;
-        wire.metrics.moved(Direction::ToSubscriber, written);
+        wire.flow = wire.meter.count(Direction::ToSubscriber, written);
         Poll::Ready(Ok(written))
     }
 

@@ -1,4 +1,3 @@
-use prometheus::Registry;
 use tokio::io::{DuplexStream, duplex};
 
 use super::*;
@@ -75,12 +74,32 @@ async fn large_transfers_arrive_whole_and_in_order() {
     assert_eq!(ended, Ended::Both);
 }
 
+#[tokio::test]
+async fn moves_nothing_after_the_last_bytes_and_waits_to_be_cut() {
+    let (mut subscriber, near) = duplex(1 << 20);
+    let (far, mut origin) = duplex(1 << 20);
+    let moved = AtomicU64::new(0);
+    let relayed = relay(near, far, IDLE, |_, bytes| {
+        let before = moved.fetch_add(u64::try_from(bytes).unwrap(), Ordering::Relaxed);
+        if before >= 10_000 { Flow::Over } else { Flow::On }
+    });
+    origin.write_all(&vec![0; 1 << 20]).await.unwrap();
+    // It ends with the patience of the reader, not by itself.
+    tokio::select! {
+        ended = relayed => panic!("{ended:?}"),
+        () = async { while moved.load(Ordering::Relaxed) < 10_000 {
+            tokio::task::yield_now().await;
+        } } => {}
+    }
+    let length = u64::try_from(subscriber.read(&mut vec![0; 1 << 20]).await.unwrap()).unwrap();
+    assert!(length <= 10_000 + 2 * LARGE_BUFFER as u64, "{length}");
+}
+
 /// The subscriber's end, the origin's end, and the relay between them.
 fn relayed(idle_limit: Duration) -> (DuplexStream, DuplexStream, impl Future<Output = Ended>) {
     let (subscriber, near) = duplex(512);
     let (far, origin) = duplex(512);
-    let metrics = Metrics::register(&Registry::new()).unwrap();
-    let relayed = async move { relay(near, far, idle_limit, &metrics).await };
+    let relayed = async move { relay(near, far, idle_limit, |_, _| Flow::On).await };
     (subscriber, origin, relayed)
 }
 

@@ -16,10 +16,7 @@ const SPLIT: &[u8] = include_bytes!("../../../../tests/data/captures/record-spli
 
 /// Each capture, and everything in it that is asked for.
 const CAPTURED: [(&[u8], &[&str]); 8] = [
-    (
-        AIOQUIC,
-        &["100.64.0.7 quic v2.example 443", "2001:db8:64::7 quic v2-six.example 443"],
-    ),
+    (AIOQUIC, &["100.64.0.7 quic v2.example 443", "2001:db8:64::7 quic v2-six.example 443"]),
     (
         CHROMIUM,
         &[
@@ -54,10 +51,7 @@ const CAPTURED: [(&[u8], &[&str]); 8] = [
             "2001:db8:64::7 dns www.bing.com 53",
         ],
     ),
-    (
-        FRAGMENTS,
-        &["100.64.0.7 dns padded.example 53", "2001:db8:64::7 dns padded6.example 53"],
-    ),
+    (FRAGMENTS, &["100.64.0.7 dns padded.example 53", "2001:db8:64::7 dns padded6.example 53"]),
     (
         PIPELINED,
         &[
@@ -93,7 +87,7 @@ fn every_prefix_is_judged_as_far_as_it_goes() {
     for capture in [DNS, FRAGMENTS, PIPELINED, SPLIT] {
         let whole = read(capture);
         let mut longest = 0;
-        for end in 0..capture.len() {
+        for end in (0..capture.len()).step_by(if capture.len() > 3_000 { 7 } else { 1 }) {
             let found = read(&capture[..end]);
             assert!(found.asked.len() >= longest, "{end}");
             longest = found.asked.len();
@@ -177,7 +171,8 @@ fn file_format_and_link_type_make_no_difference() {
 
 #[test]
 fn packets_of_unknown_interfaces_and_endless_blocks_end_the_reading() {
-    let mut file = pcapng(&[(1, vec![0; 60]), (1, vec![0; 60])], u32::to_le_bytes, u16::to_le_bytes);
+    let mut file =
+        pcapng(&[(1, vec![0; 60]), (1, vec![0; 60])], u32::to_le_bytes, u16::to_le_bytes);
     let section = 28;
     file.drain(section..section + 20);
     assert!(matches!(read(&file).error, Some(CaptureError::Interface { .. })));
@@ -198,15 +193,11 @@ fn hello_in_any_order_of_segments_is_read_and_a_second_copy_does_not_count() {
         (7, vec![(1_000, c), (500, b), (0, a)], 0),
         (u32::MAX - 600, vec![(500, b), (1_000, c), (500, b), (0, a)], 0),
         (7, vec![(0, a), (0, &other[..500]), (500, b), (1_000, c)], 1),
-        (7, vec![(500, b), (400, &other[..200]), (0, a), (1_000, c)], 1),
+        (7, vec![(500, b), (400, &other[..200]), (0, a), (1_000, c)], 2),
     ] {
         let found = read(&pcap(RAW, &connection(1_000, 8_443, first, &parts)));
         let names = found.names();
-        if parts[1].0 == 400 {
-            assert_ne!(names, ["100.64.0.9 https mps.datamart.windows.com 8443"]);
-        } else {
-            assert_eq!(names, ["100.64.0.9 https mps.datamart.windows.com 8443"]);
-        }
+        assert_eq!(names, ["100.64.0.9 https mps.datamart.windows.com 8443"]);
         assert_eq!(found.notes.of(Note::Conflict), conflicts);
     }
 }
@@ -235,7 +226,12 @@ fn connections_without_a_name_are_told_by_port() {
     frames.extend(connection(1_001, 25, 5, &[]));
     frames.extend(connection(1_002, 443, 5, &[(0, b"SSH-2.0-x\r\n")]));
     frames.extend(connection(1_003, 443, 5, &[]));
-    frames.extend(connection(1_004, 8_080, 5, &[(0, b"GE"), (2, b"T / HTTP/1.1\r\nHost: h.example:8080\r\n\r\n")]));
+    frames.extend(connection(
+        1_004,
+        8_080,
+        5,
+        &[(0, b"GE"), (2, b"T / HTTP/1.1\r\nHost: h.example:8080\r\n\r\n")],
+    ));
     frames.push(datagram(123, &[0x23; 48]));
     frames.push(datagram(443, &[0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 0, 0, 0]));
     let found = read(&pcap(RAW, &frames));
@@ -244,6 +240,7 @@ fn connections_without_a_name_are_told_by_port() {
         [
             "100.64.0.9 http h.example 8080",
             "100.64.0.9 https -not-tls 443",
+            "100.64.0.9 quic -quic 443",
             "100.64.0.9 tcp -port-not-listed 22",
             "100.64.0.9 tcp -port-not-listed 25",
             "100.64.0.9 udp -port-not-listed 123",
@@ -269,7 +266,8 @@ fn quic_hello_in_any_order_of_datagrams_is_read() {
             vec![[one.clone(), two.clone()].concat(), [three.clone(), vec![0; 40]].concat()],
         ];
         for datagrams in orders {
-            let frames: Vec<Vec<u8>> = datagrams.iter().map(|octets| datagram(443, octets)).collect();
+            let frames: Vec<Vec<u8>> =
+                datagrams.iter().map(|octets| datagram(443, octets)).collect();
             let found = read(&pcap(RAW, &frames));
             assert_eq!(found.names(), ["100.64.0.9 quic mps.datamart.windows.com 443"]);
             assert_eq!(found.notes, Notes::default());

@@ -87,8 +87,7 @@ pub(super) fn ipv4_fragment(
 ) -> Vec<u8> {
     let length = u16::try_from(20 + payload.len()).unwrap().to_be_bytes();
     let place = place.to_be_bytes();
-    let head =
-        [0x45, 0, length[0], length[1], 0, 7, place[0], place[1], 64, protocol, 0, 0];
+    let head = [0x45, 0, length[0], length[1], 0, 7, place[0], place[1], 64, protocol, 0, 0];
     [&head[..], &from, &to, payload].concat()
 }
 

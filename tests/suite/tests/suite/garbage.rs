@@ -38,8 +38,10 @@ fn garbage_is_refused_counted_and_forgotten() {
     }
     let grown = memory(&world) - before.0;
     assert!(grown < GROWTH_MAX, "{grown} octets more after {ROUNDS} rounds");
-    let descriptors = metric(&world, "process_open_fds", &[]);
-    assert!(descriptors <= before.1, "{descriptors} descriptors, {} before", before.1);
+    eventually("descriptors are given back", || {
+        let open = metric(&world, "process_open_fds", &[]);
+        (open <= before.1 + DESCRIPTORS_MAX).then_some(())
+    });
 
     let log = fs::read_to_string(world.gateway().log_file()).unwrap();
     assert!(world.gateway().is_running() && !log.contains("panicked"), "{log}");
@@ -209,6 +211,8 @@ const AT_ONCE: usize = 32;
 const LENGTH_MAX: usize = 4096;
 /// Octets; an allocator keeps some of what it had.
 const GROWTH_MAX: f64 = 16.0 * 1024.0 * 1024.0;
+/// More than before: connections of the scrapes themselves, a question to the upstream.
+const DESCRIPTORS_MAX: f64 = 4.0;
 const REQUEST: &[u8] =
     b"GET /connecttest.txt HTTP/1.1\r\nHost: no-such-host.example\r\nX: y\r\n\r\n";
 const ADMIN: &[u8] = b"POST /v1/policy/reload?dry_run=1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n";

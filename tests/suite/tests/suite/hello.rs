@@ -1,4 +1,5 @@
-//! Hellos no real client sends: a TLS 1.3 ClientHello with the names a story wants (RFC 8446 section 4.1.2).
+//! Hellos no real client sends: a TLS 1.3 ClientHello with the names a story wants (RFC 8446
+//! section 4.1.2).
 
 /// A hello to be.
 #[derive(Clone, Debug, Default)]

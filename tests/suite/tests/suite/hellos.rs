@@ -1,4 +1,5 @@
-//! Hellos of real clients, as they were recorded: forwarded octet for octet where the name is listed, refused where not.
+//! Hellos of real clients, as they were recorded: forwarded octet for octet where the name is
+//! listed, refused where not.
 
 use std::{
     fs,

@@ -38,6 +38,8 @@ mod service;
 #[cfg(test)]
 mod shipped;
 #[cfg(test)]
+mod signed;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod start;

@@ -11,8 +11,8 @@ use std::{
 };
 
 use policy::{
-    Change, Channel, Delta, HostName, Iccid, Identity, Imsi, Policy, ReachChange, Severity, SimState, Source,
-    Subject, Subscriber, compile, decide, delta,
+    Change, Channel, Delta, HostName, Iccid, Identity, Imsi, Policy, ReachChange, Severity,
+    SimState, Source, Subject, Subscriber, compile, decide, delta,
 };
 
 use naive::{Facts, Reading, Who};
@@ -57,8 +57,10 @@ fn check_pair(seed: u64, pair: u64) -> u64 {
     let mut dice = Dice::new(seed, pair);
     let (old, new, now) = documents(&mut dice);
     let place = format!("seed {seed}, pair {pair}, at {now}");
-    let (readings, policies) =
-        ([&old, &new].map(|text| Reading::of(text)), [&old, &new].map(|text| compiled(text, &place)));
+    let (readings, policies) = (
+        [&old, &new].map(|text| Reading::of(text)),
+        [&old, &new].map(|text| compiled(text, &place)),
+    );
     let [before, after] = &policies;
     let delta = delta(before, after, now.parse().unwrap());
     let mut differing = 0;
@@ -109,7 +111,8 @@ fn rows<'d>(
     let groups: Vec<_> = facts.map_or_else(Vec::new, |facts| {
         let subscriber = subscriber(facts);
         let moves = delta.moves().expect("few match entries");
-        let groups = moves.iter().flat_map(|moved| moved.who.iter().map(move |group| (moved, group)));
+        let groups =
+            moves.iter().flat_map(|moved| moved.who.iter().map(move |group| (moved, group)));
         groups.filter(|(_, group)| group.holds(&subscriber)).map(|(moved, _)| moved).collect()
     });
     let name = match &ask.who {
@@ -155,8 +158,8 @@ fn verdict(policy: &Policy, ask: &Ask, now: &str) -> &'static str {
 
 fn subscriber(facts: &Facts) -> Subscriber {
     let Facts { address, iccid, imsi, apn, state } = facts;
-    let mut subscriber =
-        address.map_or_else(Subscriber::default, |address| Subscriber::at(address.parse().unwrap()));
+    let mut subscriber = address
+        .map_or_else(Subscriber::default, |address| Subscriber::at(address.parse().unwrap()));
     if let Some(iccid) = iccid {
         subscriber = subscriber.with_iccid(Iccid::parse(iccid).unwrap());
     }
@@ -167,7 +170,8 @@ fn subscriber(facts: &Facts) -> Subscriber {
         subscriber = subscriber.with_apn(apn);
     }
     if let Some(state) = state {
-        let all = [SimState::Active, SimState::Barred, SimState::Exhausted, SimState::Unprovisioned];
+        let all =
+            [SimState::Active, SimState::Barred, SimState::Exhausted, SimState::Unprovisioned];
         let state = all.into_iter().find(|known| known.label() == *state).unwrap();
         subscriber = subscriber.with_state(state);
     }

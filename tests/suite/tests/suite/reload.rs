@@ -1,4 +1,5 @@
-//! Reload: a good file comes into force without a dropped session, whatever way it came; a bad one changes nothing.
+//! Reload: a good file comes into force without a dropped session, whatever way it came; a bad one
+//! changes nothing.
 
 use std::{
     fs::{self, File},

@@ -1,4 +1,5 @@
-//! A start that cannot be: exit code 2, everything that is wrong on standard error, and no trace in the kernel.
+//! A start that cannot be: exit code 2, everything that is wrong on standard error, and no trace in
+//! the kernel.
 
 use std::{
     fs,

@@ -46,9 +46,21 @@ impl Reading {
             "drop" => "deny",
             "garden" => match probe(class, ask) {
                 Some(verdict) => verdict,
-                None => if listed() { "allow" } else { "deny" },
+                None => {
+                    if listed() {
+                        "allow"
+                    } else {
+                        "deny"
+                    }
+                }
             },
-            "observe" => if listed() { "allow" } else { "observe" },
+            "observe" => {
+                if listed() {
+                    "allow"
+                } else {
+                    "observe"
+                }
+            }
             action => panic!("{action}"),
         };
         (verdict, Some(string(class, "name").to_owned()))
@@ -87,9 +99,9 @@ impl Reading {
             channel == "dns"
                 || strings(entry, "schemes").any(|scheme| scheme == channel)
                     && match entry.get("ports").and_then(Value::as_array) {
-                        Some(ports) => ports.iter().any(|port| {
-                            port.as_integer() == Some(i64::from(ask.port))
-                        }),
+                        Some(ports) => {
+                            ports.iter().any(|port| port.as_integer() == Some(i64::from(ask.port)))
+                        }
                         None => ask.port == if channel == "http" { 80 } else { 443 },
                     }
         })
@@ -116,7 +128,7 @@ fn probe(class: &Table, ask: &Ask) -> Option<&'static str> {
 
 fn host(ask: &Ask) -> String {
     let host = ask.host.to_ascii_lowercase();
-    host.strip_suffix('.').map_or(host.clone(), str::to_owned)
+    host.strip_suffix('.').unwrap_or(&host).to_owned()
 }
 
 /// Shape and fixed text of an entry: 3 exact, 2 below, 1 both, 0 suffix.

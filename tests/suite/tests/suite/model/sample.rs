@@ -61,10 +61,22 @@ pub(super) fn asks(dice: &mut Dice) -> Ask {
     } else {
         Who::Facts(Facts {
             address: dice.maybe(&[
-                "10.0.0.1", "10.1.2.3", "10.1.255.255", "11.0.0.0", "192.0.2.7", "2001:db8::1",
-                "2001:db8:1::", "::1", "::ffff:10.1.2.3",
+                "10.0.0.1",
+                "10.1.2.3",
+                "10.1.255.255",
+                "11.0.0.0",
+                "192.0.2.7",
+                "2001:db8::1",
+                "2001:db8:1::",
+                "::1",
+                "::ffff:10.1.2.3",
             ]),
-            iccid: dice.maybe(&["8988247000100000000", "8988247000150000000", "8988247000200000000", "89882470001500000000"]),
+            iccid: dice.maybe(&[
+                "8988247000100000000",
+                "8988247000150000000",
+                "8988247000200000000",
+                "89882470001500000000",
+            ]),
             imsi: dice.maybe(&["001010000000001", "001010000000005", "001010000000006"]),
             apn: dice.maybe(&["one", "TWO", "three"]),
             state: dice.maybe(&["active", "barred", "exhausted", "unprovisioned"]),
@@ -78,7 +90,12 @@ pub(super) fn asks(dice: &mut Dice) -> Ask {
         host.push('.');
     }
     let channel = *dice.pick(&[
-        Channel::Dns, Channel::Http, Channel::Http, Channel::Https, Channel::Https, Channel::Quic,
+        Channel::Dns,
+        Channel::Http,
+        Channel::Http,
+        Channel::Https,
+        Channel::Https,
+        Channel::Quic,
         Channel::Tcp,
     ]);
     Ask { who, channel, host, port: *dice.pick(&[80, 80, 443, 443, 8443, 22]) }
@@ -92,7 +109,11 @@ fn name(dice: &mut Dice, most: u64) -> String {
     for _ in 0..dice.below(most) {
         name = format!("{}.{name}", dice.pick(&LABELS));
     }
-    if name == "msftncsi.com" { format!("{}{name}", dice.pick(&["", "www.", "dns."])) } else { name }
+    if name == "msftncsi.com" {
+        format!("{}{name}", dice.pick(&["", "www.", "dns."]))
+    } else {
+        name
+    }
 }
 
 fn entry(dice: &mut Dice) -> Entry {
@@ -103,7 +124,8 @@ fn entry(dice: &mut Dice) -> Entry {
     }
     let schemes = *dice.pick(&["\"http\"", "\"https\"", "\"http\", \"https\""]);
     // Ports belong to one scheme.
-    let ports = if schemes.contains(',') { "" } else { *dice.pick(&["", "443", "80, 8443", "8443"]) };
+    let ports =
+        if schemes.contains(',') { "" } else { *dice.pick(&["", "443", "80, 8443", "8443"]) };
     let expires = *dice.pick(&["", "", "2026-11-22", "2026-11-23", "2027-01-01"]);
     Entry { pattern: format!("{sign}{name}"), schemes, ports, expires }
 }
@@ -207,8 +229,13 @@ impl Document {
                 if pattern.starts_with('*') && !pattern.starts_with("*.") {
                     let _ = writeln!(text, "within = \"{}\"", pattern.split_once('.').unwrap().1);
                 }
-                for (key, value) in [("ports", format!("[{ports}]")), ("expires", (*expires).into())] {
-                    if !value.is_empty() && value != "[]" && !(key == "ports" && schemes.contains(',')) {
+                for (key, value) in
+                    [("ports", format!("[{ports}]")), ("expires", (*expires).into())]
+                {
+                    if !value.is_empty()
+                        && value != "[]"
+                        && !(key == "ports" && schemes.contains(','))
+                    {
                         let _ = writeln!(text, "{key} = {value}");
                     }
                 }
