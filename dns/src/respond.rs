@@ -4,27 +4,27 @@
 //! for an upstream is judged again before its answer leaves, so that nothing is said under a
 //! policy, or to a SIM in a state, that no longer holds.
 
+mod rate;
 mod step;
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use jiff::Timestamp;
-use policy::{HostName, Reason, Record, Snapshot, Subject, Subscriber};
+use policy::{HostName, Reason, Record, Snapshot, Subscriber};
 use tokio::time::Instant;
 
 use crate::{
     metrics::{Metrics, Origin, Transport},
     plan,
-    rates::{Asking, PLACES, Rate, Rates},
+    rates::{PLACES, Rate, Rates},
     resolver::{Found, Resolver},
     screen::Family,
     server::Limits,
-    sources::source,
     upstream::UpstreamError,
-    wire::{self, Answer, Dropped, Gate, MAX_TCP_ANSWER, Notice, Query, Rcode},
+    wire::{self, Answer, Dropped, Gate, MAX_TCP_ANSWER, Notice, Query},
 };
 
 /// What the resolver needs from the gateway around it.
@@ -178,57 +178,6 @@ impl Responder {
             Reply::Silence => None,
             Reply::Now(answer) => Some(answer),
             Reply::Later(waiting) => Some(self.finish(*waiting).await),
-        }
-    }
-
-    /// Counts a question against its subscriber's rate, and records it if it is over.
-    fn rate(&self, query: &Query, asker: Asker, now: Instant) -> Rate {
-        let subscriber = self.judge.subscriber(asker.from.ip());
-        let snapshot = self.judge.snapshot();
-        let class = snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.policy().class_of(Subject::Subscriber(&subscriber)));
-        let per_second =
-            class.and_then(|class| class.limits().dns_qps).unwrap_or(self.questions_per_second);
-        let asking = Asking {
-            source: source(asker.from.ip()),
-            is_proven: asker.transport != Transport::Udp,
-        };
-        let now = now.duration_since(self.began);
-        let (rate, is_taken_over, used) = {
-            let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
-            let (rate, is_taken_over) = rates.count(asking, per_second, now);
-            (rate, is_taken_over, rates.used())
-        };
-        self.metrics.rated(used, is_taken_over);
-        if rate != Rate::Within {
-            let name = query.question().map(|question| &question.name);
-            let host = name.and_then(|name| HostName::from_wire_labels(name.labels()).ok());
-            let (reason, snapshot) = (Reason::Limit, snapshot.as_deref());
-            let record = Record::denied(&subscriber, PROTOCOL, reason, snapshot, asker.to);
-            self.judge.record(&Record { host: host.as_ref(), ..record });
-        }
-        rate
-    }
-
-    /// What a question over the rate gets. Whoever asks over a connection is there, and is told;
-    /// over UDP the asker may be made up, and gets every second time an answer that is no larger
-    /// than its question and sends it to a connection.
-    fn over_rate(&self, query: &Query, slips: bool, asker: Asker, started: Instant) -> Reply {
-        match asker.transport {
-            Transport::Udp if slips => {
-                let (rcode, origin) = (Rcode::NoError, Origin::Local);
-                self.metrics.answered(asker.transport, rcode, origin, started.elapsed());
-                Reply::Now(Answer::truncated(query))
-            }
-            Transport::Udp => {
-                self.metrics.dropped(Dropped::Rate);
-                Reply::Silence
-            }
-            Transport::Tcp | Transport::Tls | Transport::Https => {
-                let answer = plan::refused(Notice::TooMany);
-                Reply::Now(self.write(query, &answer, Origin::Local, asker, started))
-            }
         }
     }
 

@@ -125,16 +125,17 @@ impl Server {
             .iter()
             .map(|address| bind_pair(*address, settings.transparent))
             .collect::<Result<Vec<_>, _>>()?;
-        for (socket, _) in &listeners {
-            let address = socket.local();
-            if let Some(upstream) = resolver.upstreams().find(|to| leads_to(*to, address)) {
-                return Err(BindError::Loop { address, upstream });
-            }
-        }
         let (tls, https) = (
             bind_encrypted(settings.tls.as_ref(), Dialect::Tls, settings.transparent)?,
             bind_encrypted(settings.https.as_ref(), Dialect::Https, false)?,
         );
+        let plain = listeners.iter().map(|(socket, _)| socket.local());
+        let encrypted = tls.iter().chain(&https).map(|(_, address, _)| *address);
+        for address in plain.chain(encrypted) {
+            if let Some(upstream) = resolver.upstreams().find(|to| leads_to(*to, address)) {
+                return Err(BindError::Loop { address, upstream });
+            }
+        }
         let responder = Arc::new(Responder::new(judge, resolver, metrics, settings.limits));
         Ok(Self { listeners, tls, https, responder, limits: settings.limits })
     }

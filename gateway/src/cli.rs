@@ -6,6 +6,7 @@ mod diff;
 mod document;
 mod drift;
 mod explain;
+mod fmt;
 mod hostsets;
 mod lab;
 mod man;
@@ -40,6 +41,8 @@ enum Command {
     Lab(lab::LabCommand),
     /// Check a policy or a gateway.toml and report every mistake at once.
     Check(check::CheckCommand),
+    /// Write policies in the canonical form; comments stay.
+    Fmt(fmt::FmtCommand),
     /// Say what becomes of a request, by which rule, and why.
     Explain(explain::ExplainCommand),
     /// Hold a policy to its asserts and to case files, and say what none of them comes to.
@@ -75,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Run(command) => run::run(command),
         Command::Lab(command) => lab::run(command),
         Command::Check(command) => check::run(command),
+        Command::Fmt(command) => fmt::run(command),
         Command::Explain(command) => explain::run(command),
         Command::Test(command) => test::run(command),
         Command::Diff(command) => diff::run(command),

@@ -103,10 +103,10 @@ impl Client {
             return Err(ClientError::AnyPort { address: *listen });
         }
         // Bound to every address, a node is reached by loopback.
-        let address = match listen.ip() {
-            IpAddr::V4(address) if address.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-            IpAddr::V6(address) if address.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-            address => address,
+        let address = match (listen.ip(), listen.ip().is_unspecified()) {
+            (IpAddr::V4(_), true) => Ipv4Addr::LOCALHOST.into(),
+            (IpAddr::V6(_), true) => Ipv6Addr::LOCALHOST.into(),
+            (address, false) => address,
         };
         let tls = match tls {
             Some(tls) => {

@@ -133,12 +133,13 @@ fn run_with_input(
     arguments: &[&str],
     input: &str,
 ) -> Result<(), SteeringError> {
-    let output = output(program, arguments, input).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => SteeringError::Missing {
-            program,
-            package: if program == "nft" { "nftables" } else { "iproute2" },
-        },
-        _ => SteeringError::Run { program, source },
+    let output = output(program, arguments, input).map_err(|source| {
+        if source.kind() == io::ErrorKind::NotFound {
+            let package = if program == "nft" { "nftables" } else { "iproute2" };
+            SteeringError::Missing { program, package }
+        } else {
+            SteeringError::Run { program, source }
+        }
     })?;
     if output.status.success() {
         return Ok(());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
-use policy::{Diagnostic, Parts, Severity};
+use policy::{Diagnostic, Parts, Severity, limits::MAX_DOCUMENT};
 
 use super::document::Document;
 use crate::{clock, config::Config, report};
@@ -61,6 +61,13 @@ pub(super) fn run(command: CheckCommand) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if document.text.len() > MAX_DOCUMENT {
+        report::complain(&format!(
+            "error: {} has more than {MAX_DOCUMENT} bytes; no policy has",
+            document.name
+        ));
+        return ExitCode::from(2);
+    }
     let parts = document.parts();
     let found = findings(&file, &document, &parts);
     let fails = found.iter().any(|found| match (found.severity, fail_on) {

@@ -163,7 +163,7 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
-    let fresh = folder.unwrap_or(Path::new(".")).join(name);
+    let fresh = folder.unwrap_or_else(|| Path::new(".")).join(name);
     std::fs::write(&fresh, text)?;
     std::fs::rename(&fresh, path)
 }

@@ -115,7 +115,7 @@ fn published(body: &Value) -> String {
 }
 
 fn refusal(answer: &Answer) -> String {
-    format!("refused: {}\n{}", problem(answer), findings(&answer.body["diagnostics"]))
+    format!("refused: {}\n{}", problem(answer), findings(answer.body.get("diagnostics").unwrap_or(&Value::Null)))
 }
 
 fn rehearsal(body: &Value, changes: bool) -> String {

@@ -73,14 +73,14 @@ fn page(body: &Value, ready: bool) -> String {
         ("node", format!("{}, {readiness}", text(&body["node"]))),
         ("version", text(&body["version"]).to_owned()),
     ];
-    match &body["policy"] {
-        Value::Object(policy) => {
+    match body["policy"].as_object() {
+        Some(policy) => {
             let part = |key| policy.get(key).map(plain).unwrap_or_default();
             let (name, serial, generation) = (part("name"), part("serial"), part("generation"));
             rows.push(("policy", format!("{name}, serial {serial}, generation {generation}, {}", part("environment"))));
             rows.push(("sha256", part("sha256")));
         }
-        _ => rows.push(("policy", "none: everything is denied".to_owned())),
+        None => rows.push(("policy", "none: everything is denied".to_owned())),
     }
     if body["last_good_restored"].as_bool() == Some(true) {
         let note = "the policy file was refused; the kept copy of the last good one is in force";

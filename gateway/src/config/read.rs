@@ -150,7 +150,7 @@ pub(super) fn read(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>),
             return Err(findings.found);
         }
     };
-    let config = document.check(path.parent().unwrap_or(Path::new("")), &mut findings);
+    let config = document.check(path.parent().unwrap_or_else(|| Path::new("")), &mut findings);
     findings.found.sort_by_key(|diagnostic| diagnostic.span.start);
     if findings.found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         Err(findings.found)

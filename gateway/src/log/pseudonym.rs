@@ -50,7 +50,7 @@ impl Pseudonyms {
             }
         };
         if key.len() < KEY_MIN {
-            let path = file.unwrap_or(Path::new("")).to_owned();
+            let path = file.map(Path::to_owned).unwrap_or_default();
             return Err(PseudonymError::Short { path, length: key.len() });
         }
         // HMAC takes keys of every length (RFC 2104 section 2).

@@ -109,7 +109,7 @@ impl Bundle {
         file.sync_all()?;
         std::fs::rename(&fresh, path)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
     }
 
     /// Reads the copy in `path`; `None` if there is none.

@@ -78,7 +78,7 @@ fn without_unreachable6(types: &str) -> Option<String> {
     for range in types.split(',').filter(|range| !range.is_empty()) {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (u8, u8) = (first.parse().ok()?, last.parse().ok()?);
-        for (first, last) in [(first, last.min(0)), (first.max(2), last)] {
+        for (first, last) in [(first, 0), (first.max(2), last)] {
             if first <= last {
                 left.push(format!("{first}-{last}"));
             }

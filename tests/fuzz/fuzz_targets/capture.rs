@@ -3,20 +3,21 @@
 #![no_main]
 
 #[expect(dead_code, unused_imports, reason = "each target uses a part of the module")]
+#[path = "../../../gateway/src/proxy"]
 mod proxy {
-    #[path = "../../../../gateway/src/proxy/hello.rs"]
     pub(crate) mod hello;
     pub(crate) mod http {
-        #[path = "../../../../../gateway/src/proxy/http/head.rs"]
         pub(crate) mod head;
     }
 }
 #[expect(dead_code, unused_imports, reason = "each target uses a part of the module")]
-#[path = "../../../gateway/src/replay.rs"]
-mod replay;
+#[path = "../../../gateway/src"]
+mod gateway {
+    pub(crate) mod replay;
+}
 
 use libfuzzer_sys::fuzz_target;
-use replay::{Frames, Reader, ReaderLimits, Sighting};
+use gateway::replay::{Frames, Reader, ReaderLimits, Sighting};
 
 fuzz_target!(|octets: &[u8]| {
     assert_eq!(read(octets), read(octets));

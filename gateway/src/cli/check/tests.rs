@@ -138,3 +138,71 @@ fn an_oversized_policy_is_found_without_reading_it_whole() {
     let found = compile(&source, date(2026, 11, 23)).unwrap_err();
     assert_eq!(found[0].code, Code::DocumentTooLarge.id());
 }
+
+/// `UPDATE_GOLDEN=1` writes the page anew.
+#[test]
+fn the_page_of_codes_lists_every_code() {
+    let mut page = String::from(
+        "# Findings\n\nWhat `postern check` and every reload say about a policy (`PN`) or a \
+         `gateway.toml` (`GW`). Numbers and names are stable.\nErrors stop a document. A warning \
+         can be allowed, with a reason and a last day:\n\n```toml\n[[lint.allow]]\ncode    = \
+         \"wide-suffix\"               # or PN0113\nhostset = \"mo-direct\"                 # also \
+         `match` and `class`; all that are there must fit\nreason  = \"the vendor's table prints it \
+         so\"\nuntil   = 2027-03-31                  # the last day\n```\n\n| code | name | \
+         severity | meaning |\n|---|---|---|---|\n",
+    );
+    let policy = Code::ALL
+        .iter()
+        .map(|code| (code.id(), code.name(), code.meaning(), code.severity()))
+        .chain(config::CODES);
+    for (id, name, meaning, severity) in policy {
+        page.push_str(&format!("| `{id}` | `{name}` | {} | {meaning} |\n", severity.label()));
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/LINTS.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    assert!(fs::read_to_string(&path).unwrap_or_default() == page, "now:\n{page}");
+}
+
+/// The parts of SARIF 2.1.0 that its schema demands of what is written here.
+#[test]
+fn sarif_is_complete_and_every_result_has_its_rule() {
+    for (path, parts, found) in policies("bad") {
+        let log: serde_json::Value =
+            serde_json::from_str(&printed(&found, &parts, Format::Sarif)).unwrap();
+        assert_eq!(log["version"], "2.1.0");
+        let run = &log["runs"][0];
+        let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+        let ids: BTreeSet<&str> = rules.iter().map(|rule| rule["id"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), rules.len());
+        for rule in rules {
+            assert!(!rule["shortDescription"]["text"].as_str().unwrap().is_empty());
+            let level = rule["defaultConfiguration"]["level"].as_str().unwrap();
+            assert!(["error", "warning"].contains(&level));
+        }
+        for result in run["results"].as_array().unwrap() {
+            assert!(ids.contains(result["ruleId"].as_str().unwrap()), "{path:?}");
+            assert!(["error", "warning"].contains(&result["level"].as_str().unwrap()));
+            assert!(!result["message"]["text"].as_str().unwrap().is_empty());
+            let place = &result["locations"][0]["physicalLocation"];
+            let uri = place["artifactLocation"]["uri"].as_str().unwrap();
+            assert!(!uri.is_empty() && uri.is_ascii() && !uri.contains(' '));
+            let number = |key: &str| place["region"][key].as_u64().unwrap();
+            let start = (number("startLine"), number("startColumn"));
+            assert!(start >= (1, 1) && start <= (number("endLine"), number("endColumn")));
+        }
+    }
+}
+
+/// A sparse file of 100 MB: a clear line, and no more of it in memory than a policy may have.
+#[test]
+fn a_file_of_a_hundred_megabytes_is_not_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.toml");
+    fs::File::create(&path).unwrap().set_len(100_000_000).unwrap();
+    let document = Document::read(&path).unwrap();
+    assert_eq!(document.text.len(), policy::limits::MAX_DOCUMENT + 1);
+    let found = compile_parts(&document.parts(), date(2026, 11, 23)).unwrap_err();
+    assert_eq!(found.iter().map(|found| found.code).collect::<Vec<_>>(), ["PN0007"]);
+}

@@ -10,7 +10,7 @@ mod table;
 use std::fmt;
 
 use jiff::civil::Date;
-use policy::{Diagnostic, HostPattern, Scheme, Severity, Source};
+use policy::{Diagnostic, HostPattern, PatternKind, Scheme, Severity, Source};
 
 use super::text::{Row, Sheet};
 use table::Table;
@@ -110,7 +110,7 @@ fn entry(written: &str, schemes: &[Scheme]) -> Result<Row, String> {
     let pattern = HostPattern::parse(host, parent.as_ref())
         .map_err(|error| format!("`{}`: {error}", written.escape_debug()))?;
     // A word of the page, not a host of the Internet.
-    if pattern.base().labels().nth(1).is_none() {
+    if pattern.kind() == PatternKind::Exact && pattern.base().labels().nth(1).is_none() {
         return Err(format!("`{}`: host name has one label; at least 2", written.escape_debug()));
     }
     Ok(Row {

@@ -35,12 +35,7 @@ pub(super) struct Wire {
 
 impl Wire {
     /// `octets` begin with the octets of `head`.
-    pub(super) fn new(
-        stream: TcpStream,
-        octets: Vec<u8>,
-        head: &Head,
-        meter: Meter,
-    ) -> Self {
+    pub(super) fn new(stream: TcpStream, octets: Vec<u8>, head: &Head, meter: Meter) -> Self {
         let left = match head.body {
             Body::Length(length) => {
                 Some(length.saturating_add(u64::try_from(head.length).unwrap_or(u64::MAX)))

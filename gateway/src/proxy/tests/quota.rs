@@ -83,7 +83,10 @@ async fn cuts_a_response_and_an_upload_over_http() {
             while request.starts_with("POST") && to.write_all(&[0; 1024]).await.is_ok() {}
             std::future::pending::<()>().await
         };
-        within(async { tokio::select! { () = ending => {}, () = uploading => {} } }).await;
+        within(async {
+            tokio::select! { () = ending => {}, () = uploading => {} }
+        })
+        .await;
         bench.settled().await;
         let moved = bench.metric("postern_session_bytes_total", &[]);
         assert!((LIMIT..LIMIT + OVERSHOOT).contains(&moved), "{moved}");

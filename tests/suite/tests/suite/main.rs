@@ -34,6 +34,8 @@ mod reload;
 #[cfg(test)]
 mod repository;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod service;
 #[cfg(test)]
 mod shipped;
