@@ -280,7 +280,11 @@ fn review(set: &HostSet<'_>, terms: &Terms, findings: &mut Findings) {
             let help = "remove the entry, or move `expires`";
             let fault = Fault::new(code, message).help(help).of_hostset(name);
             let pattern = host.pattern.as_ref();
-            findings.add(last.span(), pattern.map_or(fault.clone(), |it| fault.of_pattern(it)));
+            let fault = match pattern {
+                Some(pattern) => fault.of_pattern(pattern),
+                None => fault,
+            };
+            findings.add(last.span(), fault);
         }
     }
     for host in &set.hosts {

@@ -30,12 +30,13 @@ pub(super) fn review(
     for (_, class) in gardens(document, policy) {
         let used: BTreeSet<&str> = class.hostsets().collect();
         for (index, rule) in policy.rules().iter().enumerate() {
-            if is_ours(rule) && rule.window.is_none() && used.contains(rule.hostset()) {
-                if let (Some(fault), Some(span)) =
-                    (overlap(policy, class, index, rule), span(rule, terms))
-                {
-                    reported.entry((span.start, fault.code)).or_insert((span, fault));
-                }
+            let looked_at =
+                is_ours(rule) && rule.window.is_none() && used.contains(rule.hostset());
+            if looked_at
+                && let Some(fault) = overlap(policy, class, index, rule)
+                && let Some(span) = span(rule, terms)
+            {
+                reported.entry((span.start, fault.code)).or_insert((span, fault));
             }
         }
         for (rule, fault) in probes(policy, class) {

@@ -265,9 +265,8 @@ fn rehearsal_tells_and_changes_nothing() {
     assert_eq!((&told["outcome"], &told["serial"]), (&"rehearsed".into(), &2.into()), "{told:#}");
     assert_eq!(told["sessions_to_close"], 1, "{told:#}");
     let session = &told["sessions"][0];
-    let facts = ["protocol", "host", "closes"].map(|key| session[key].clone());
-    assert_eq!(facts, ["https".into(), PORTAL.into(), true.into()], "{told:#}");
-    assert_eq!((&session["now"]["verdict"], &session["then"]["verdict"]), (&"allow".into(), &"deny".into()));
+    assert!(session["protocol"] == "https" && session["host"] == PORTAL, "{told:#}");
+    assert!(session["closes"] == true && session["now"]["verdict"] == "allow", "{told:#}");
     // The subscriber is a pseudonym: 128 bits, in hexadecimal.
     assert!(session["subscriber"].as_str().is_some_and(|name| name.len() == 32), "{told:#}");
     assert_eq!(told["classes"][0]["name"], "unprovisioned", "{told:#}");

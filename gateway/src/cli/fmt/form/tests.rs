@@ -31,6 +31,15 @@ fn what_is_not_toml_is_refused() {
     assert!(matches!(format(&" ".repeat(MAX_DOCUMENT + 1)), Err(Unformed::TooLong)));
 }
 
+#[test]
+fn sample_policies_are_in_form() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config");
+    for name in ["policy.toml", "policy.lab.toml", "policy.staging.toml"] {
+        let text = fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(format(&text).unwrap(), text, "{name}: postern fmt writes it anew");
+    }
+}
+
 /// Every policy of the tests, good or bad, that is TOML.
 #[test]
 fn the_form_of_a_form_is_itself_and_means_the_same() {
