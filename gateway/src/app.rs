@@ -122,7 +122,8 @@ impl App {
                 ..dns::Limits::default()
             },
         };
-        let dns = dns::Server::bind(&dns_settings, judge, Arc::clone(&resolver), dns_metrics).await?;
+        let dns =
+            dns::Server::bind(&dns_settings, judge, Arc::clone(&resolver), dns_metrics).await?;
         let proxy = match proxy {
             None => None,
             Some((settings, metrics, judge, resolver, drain_time)) => {

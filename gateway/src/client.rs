@@ -111,8 +111,8 @@ impl Client {
         let tls = match tls {
             Some(tls) => {
                 let own = certificates(&tls.certificate)?.into_iter().next();
-                let own = own
-                    .ok_or_else(|| ClientError::Certificate { path: tls.certificate.clone() })?;
+                let own =
+                    own.ok_or_else(|| ClientError::Certificate { path: tls.certificate.clone() })?;
                 Some((pinned::connector(own)?, ServerName::from(address)))
             }
             None => None,
@@ -176,7 +176,12 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ClientError> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Answer, ClientError> {
         let authority = || self.authority.clone();
         let failed = |source| ClientError::Connect { authority: authority(), source };
         let stream = TcpStream::connect(&self.authority).await.map_err(failed)?;
@@ -188,7 +193,8 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Full::new(body)).map_err(|error| failed(io::Error::other(error)))?;
+        let request =
+            request.body(Full::new(body)).map_err(|error| failed(io::Error::other(error)))?;
         match &self.tls {
             None => self.speak(stream, request).await,
             Some((connector, name)) => {
@@ -198,7 +204,11 @@ impl Client {
         }
     }
 
-    async fn speak<S>(&self, stream: S, request: Request<Full<Bytes>>) -> Result<Answer, ClientError>
+    async fn speak<S>(
+        &self,
+        stream: S,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -185,7 +185,10 @@ impl Config {
     /// # Errors
     ///
     /// Every finding, if one of them is an error.
-    pub(crate) fn parse(path: &Path, text: &str) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
+    pub(crate) fn parse(
+        path: &Path,
+        text: &str,
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         read::read(path, text)
     }
 }
@@ -193,7 +196,12 @@ impl Config {
 /// The codes of findings about a `gateway.toml`: stable, each with a name and what it means.
 pub(crate) const CODES: [(&str, &str, &str, Severity); 5] = [
     ("GW0001", "syntax", "the text is not TOML, or not of the schema", Severity::Error),
-    ("GW0002", "invalid-value", "the value is outside its bounds or cannot be read", Severity::Error),
+    (
+        "GW0002",
+        "invalid-value",
+        "the value is outside its bounds or cannot be read",
+        Severity::Error,
+    ),
     ("GW0003", "not-built-yet", "the setting is understood and has no effect", Severity::Warning),
     ("GW0004", "incomplete", "a part lacks what it cannot work without", Severity::Error),
     ("GW0005", "open-admin", "the admin listener would speak to others in clear", Severity::Error),

@@ -49,16 +49,17 @@ impl dns::Judge for Court {
 
     fn record(&self, record: &Record<'_>) {
         let Record { protocol, class, verdict, reason, .. } = record;
-        self.decisions
-            .with_label_values(&[protocol, class, verdict.label(), reason.label()])
-            .inc();
+        self.decisions.with_label_values(&[protocol, class, verdict.label(), reason.label()]).inc();
         if let Some(log) = &self.log {
             log.write(record, clock::now());
         }
         match verdict {
             Verdict::Allow => tracing::trace!(protocol, class, reason = reason.label(), "allowed"),
             Verdict::Deny | Verdict::Observe => tracing::debug!(
-                protocol, class, reason = reason.label(), verdict = verdict.label(),
+                protocol,
+                class,
+                reason = reason.label(),
+                verdict = verdict.label(),
                 host = record.host.map(tracing::field::display),
                 "denied"
             ),

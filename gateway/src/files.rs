@@ -21,7 +21,7 @@ pub(crate) fn gather<'a>(source: &Source<'a>) -> Parts<'a> {
 
 /// Where a file lies that another one names; nothing is asked of the disk.
 pub(crate) fn resolve(wanted: &Wanted<'_>) -> PathBuf {
-    let folder = Path::new(wanted.from).parent().unwrap_or(Path::new(""));
+    let folder = Path::new(wanted.from).parent().unwrap_or_else(|| Path::new(""));
     let mut plain = PathBuf::new();
     for component in folder.join(wanted.path).components() {
         match component {
@@ -41,9 +41,8 @@ pub(crate) fn resolve(wanted: &Wanted<'_>) -> PathBuf {
 }
 
 fn read(path: &Path, room: usize) -> Result<String, Unreadable> {
-    let refuse = |error: std::io::Error| match error.kind() {
-        ErrorKind::NotFound => Unreadable::Absent,
-        _ => Unreadable::Refused,
+    let refuse = |error: std::io::Error| {
+        if error.kind() == ErrorKind::NotFound { Unreadable::Absent } else { Unreadable::Refused }
     };
     // A pipe would be waited for, a device would never end.
     if !std::fs::metadata(path).map_err(refuse)?.is_file() {

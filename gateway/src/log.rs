@@ -8,9 +8,14 @@ mod pseudonym;
 pub(crate) use audit::{Audit, Event};
 pub(crate) use decisions::{DecisionLog, OpenError};
 pub(crate) use program::{LogFormat, start as start_program_log};
-pub(crate) use pseudonym::{Pseudonyms, PseudonymError};
+pub(crate) use pseudonym::{PseudonymError, Pseudonyms};
 
-use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::{Path, PathBuf}};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 /// Why a log cannot be written.
 #[derive(Debug, thiserror::Error)]

@@ -104,7 +104,9 @@ pub(crate) enum ReloadError {
     Invalid { path: PathBuf, parts: Box<Parts<'static>>, diagnostics: Vec<Diagnostic> },
     #[error("the policy is made for {}, this node stands in {}", policy.label(), node.label())]
     Environment { policy: Environment, node: Environment },
-    #[error("the policy's serial {offered} is below {running}, which is in force; --allow-rollback lets it in")]
+    #[error(
+        "the policy's serial {offered} is below {running}, which is in force; --allow-rollback lets it in"
+    )]
     Rollback { running: u64, offered: u64 },
     #[error("the policy {} is not signed, and this node demands it", path.display())]
     Unsigned { path: PathBuf },
@@ -195,7 +197,11 @@ impl Reloader {
             }
             Err(error) => {
                 self.failed(trigger, &error);
-                if trigger == Trigger::Start { self.fall_back().await.ok_or(error) } else { Err(error) }
+                if trigger == Trigger::Start {
+                    self.fall_back().await.ok_or(error)
+                } else {
+                    Err(error)
+                }
             }
         }
     }
@@ -308,14 +314,15 @@ impl Reloader {
 
     /// Puts the kept copy in force.
     async fn fall_back(&self) -> Option<Reloaded> {
-        let Candidate { compiled: Compiled { policy, warnings }, .. } = match self.intake.restore().await {
-            Ok(kept) => kept?,
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(%error, cause, "the kept copy cannot be used either");
-                return None;
-            }
-        };
+        let Candidate { compiled: Compiled { policy, warnings }, .. } =
+            match self.intake.restore().await {
+                Ok(kept) => kept?,
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, cause, "the kept copy cannot be used either");
+                    return None;
+                }
+            };
         let (snapshot, closed) = match self.put_in_force(policy).await {
             Ok(done) => done,
             Err(error) => {
@@ -358,16 +365,18 @@ impl Reloader {
         let policy = snapshot.policy();
         let (serial, sha256) = (policy.serial(), policy.sha256().to_string());
         self.metrics.info.reset();
-        self.metrics
-            .info
-            .with_label_values(&[policy.name(), &serial.to_string(), &sha256])
-            .set(1);
+        self.metrics.info.with_label_values(&[policy.name(), &serial.to_string(), &sha256]).set(1);
         self.metrics.restored.set(i64::from(self.restored()));
         self.metrics.published.set(clock::now().as_second());
         let generation = snapshot.generation();
         tracing::info!(
-            name = policy.name(), serial, generation, warnings, closed,
-            trigger = trigger.label(), "policy published"
+            name = policy.name(),
+            serial,
+            generation,
+            warnings,
+            closed,
+            trigger = trigger.label(),
+            "policy published"
         );
         let name = policy.name();
         let trigger = trigger.label();
@@ -432,7 +441,10 @@ impl Metrics {
             &["name", "serial", "sha256"],
         )?;
         let reloads = IntCounterVec::new(
-            Opts::new(RELOADS, "Reloads by result; every result but published and unchanged keeps the last good policy."),
+            Opts::new(
+                RELOADS,
+                "Reloads by result; every result but published and unchanged keeps the last good policy.",
+            ),
             &["result"],
         )?;
         for result in RESULTS {
@@ -443,8 +455,10 @@ impl Metrics {
             RESTORED,
             "Whether the kept copy of the last good policy is in force, because the file was refused at start.",
         )?;
-        let published =
-            IntGauge::new(PUBLISHED, "When the policy in force was published, in seconds since 1970.")?;
+        let published = IntGauge::new(
+            PUBLISHED,
+            "When the policy in force was published, in seconds since 1970.",
+        )?;
         registry.register(Box::new(info.clone()))?;
         registry.register(Box::new(reloads.clone()))?;
         registry.register(Box::new(succeeded.clone()))?;
@@ -459,8 +473,16 @@ const DOCUMENT_MAX: u64 = 64 * 1024 * 1024;
 /// Findings that go to the log; the admin API and `postern check` give all.
 const LOGGED: usize = 20;
 const RESULTS: [&str; 10] = [
-    "published", "unchanged", "unreadable", "too-large", "unsigned", "bad-signature", "invalid",
-    "wrong-environment", "rollback", "steering",
+    "published",
+    "unchanged",
+    "unreadable",
+    "too-large",
+    "unsigned",
+    "bad-signature",
+    "invalid",
+    "wrong-environment",
+    "rollback",
+    "steering",
 ];
 
 /// The policy in force.

@@ -7,9 +7,7 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use annotate_snippets::{
-    AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle,
-};
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, renderer::DecorStyle};
 use policy::{Diagnostic, Parts, Severity};
 use serde_json::{Value, json};
 
@@ -155,7 +153,12 @@ mod tests {
             help: Some("write a number".into()),
         };
         let page = diagnostics(std::slice::from_ref(&found), text, false);
-        for part in ["error[PN0001]: expected an integer", "policy.toml:2:10", "^^^", "help: write a number"] {
+        for part in [
+            "error[PN0001]: expected an integer",
+            "policy.toml:2:10",
+            "^^^",
+            "help: write a number",
+        ] {
             assert!(page.contains(part), "{part} in {page}");
         }
         let value = placed_diagnostic(&found, text);

@@ -132,8 +132,8 @@ impl PrivateKey {
 impl PublicKey {
     /// Reads the key in `path`.
     pub(crate) fn load(path: &Path) -> Result<Self, KeyError> {
-        let text = text_of(path)
-            .map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
+        let text =
+            text_of(path).map_err(|source| KeyError::Read { path: path.to_owned(), source })?;
         VerifyingKey::from_public_key_pem(&text)
             .map(Self)
             .map_err(|_| KeyError::Pem { path: path.to_owned(), kind: "public" })
@@ -191,8 +191,10 @@ impl Signature {
         keys: &[PublicKey],
     ) -> Result<KeyId, InvalidSignature> {
         let key = self.key;
-        let trusted =
-            keys.iter().find(|trusted| trusted.id() == key).ok_or(InvalidSignature::UnknownKey { key })?;
+        let trusted = keys
+            .iter()
+            .find(|trusted| trusted.id() == key)
+            .ok_or(InvalidSignature::UnknownKey { key })?;
         let signature = ed25519_dalek::Signature::from_bytes(&self.octets);
         trusted
             .0

@@ -105,8 +105,10 @@ impl Steering {
         let mut result = Ok(());
         for family in ["-4", "-6"] {
             let rule = run("ip", &[family, "rule", "del", "fwmark", &mark, "lookup", &table]);
-            let route =
-                run("ip", &[family, "route", "del", "local", "default", "dev", "lo", "table", &table]);
+            let route = run(
+                "ip",
+                &[family, "route", "del", "local", "default", "dev", "lo", "table", &table],
+            );
             result = result.and(rule).and(route);
         }
         result

@@ -38,8 +38,7 @@ impl Probe {
     }
 }
 
-const CONNECT_TEST: Probe =
-    Probe::Web { path: "/connecttest.txt", body: "Microsoft Connect Test" };
+const CONNECT_TEST: Probe = Probe::Web { path: "/connecttest.txt", body: "Microsoft Connect Test" };
 
 const PROBES: [(&str, Probe); 6] = [
     ("www.msftconnecttest.com", CONNECT_TEST),

@@ -48,7 +48,11 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> Result<Response, Problem> {
     let mut page = Vec::new();
     let encoder = TextEncoder::new();
     encoder.encode(&desk.registry.gather(), &mut page).map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written", error.to_string())
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "metrics cannot be written",
+            error.to_string(),
+        )
     })?;
     Ok(([(header::CONTENT_TYPE, encoder.format_type().to_owned())], page).into_response())
 }
@@ -98,11 +102,14 @@ async fn reload(
     let reloaded = match (body.is_empty(), rehearse) {
         (true, _) => desk.reloader.reload(Trigger::Admin, rehearse).await,
         (false, true) => {
-            let candidate = Bundle::from_json(&body).map_err(|error| bad_request(error.to_string()))?;
+            let candidate =
+                Bundle::from_json(&body).map_err(|error| bad_request(error.to_string()))?;
             desk.reloader.rehearse(candidate).await
         }
         (false, false) => {
-            return Err(bad_request("a policy is taken from the node's own file; only a dry run takes another"));
+            return Err(bad_request(
+                "a policy is taken from the node's own file; only a dry run takes another",
+            ));
         }
     };
     match reloaded {
@@ -162,7 +169,11 @@ async fn explain(
 }
 
 async fn unknown(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no such path", format!("{} is not served here", uri.path()))
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "no such path",
+        format!("{} is not served here", uri.path()),
+    )
 }
 
 async fn wrong_method(uri: Uri) -> Problem {
@@ -178,7 +189,11 @@ impl Desk {
             Some(_) => {}
             None => {
                 let detail = "no [admin] token_file is configured; send SIGHUP to reload";
-                return Err(Problem::new(StatusCode::FORBIDDEN, "changes are switched off", detail));
+                return Err(Problem::new(
+                    StatusCode::FORBIDDEN,
+                    "changes are switched off",
+                    detail,
+                ));
             }
         }
         self.audit.write(&Event::AdminRefused { path: uri.path() }, clock::now());
@@ -245,7 +260,8 @@ fn bad_request(detail: impl Into<String>) -> Problem {
 }
 
 /// Below the checks of `/readyz`: it serves, and somebody should look.
-const KEPT: &str = "note the policy file was refused; the kept copy of the last good one is in force\n";
+const KEPT: &str =
+    "note the policy file was refused; the kept copy of the last good one is in force\n";
 /// Octets of a candidate: a policy with all its files, as JSON writes it.
 const CANDIDATE_MAX: usize = 2 * policy::limits::MAX_DOCUMENT;
 /// Octets of a request's body.

@@ -12,7 +12,8 @@ use super::{Desk, api::description};
 pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Json<Value> {
     let snapshot = desk.court.snapshot();
     let checks = desk.readiness.checks(snapshot.is_some());
-    let failed: Vec<&str> = checks.iter().filter(|(_, holds)| !holds).map(|(name, _)| *name).collect();
+    let failed: Vec<&str> =
+        checks.iter().filter(|(_, holds)| !holds).map(|(name, _)| *name).collect();
     let families = desk.registry.gather();
     let sums = |metric, label| sums(&families, metric, label);
     Json(json!({

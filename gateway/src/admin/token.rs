@@ -1,6 +1,9 @@
 //! The bearer token of the admin API.
 
-use std::{io, path::{Path, PathBuf}};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 

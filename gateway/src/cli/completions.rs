@@ -1,6 +1,9 @@
 //! `postern completions`.
 
-use std::{io::{self, Write}, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
@@ -16,7 +19,12 @@ pub(super) struct CompletionsCommand {
 
 pub(super) fn run(command: CompletionsCommand) -> ExitCode {
     let mut script = Vec::new();
-    clap_complete::generate(command.shell, &mut super::Arguments::command(), "postern", &mut script);
+    clap_complete::generate(
+        command.shell,
+        &mut super::Arguments::command(),
+        "postern",
+        &mut script,
+    );
     match io::stdout().write_all(&script) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(2),

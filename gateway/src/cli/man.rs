@@ -1,6 +1,10 @@
 //! `postern man`.
 
-use std::{io, path::{Path, PathBuf}, process::ExitCode};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, CommandFactory};
 

@@ -10,8 +10,8 @@ use crate::report;
 
 /// Reads and compiles the policy at `path`; a line that says why not.
 pub(super) fn compile(path: &Path, at: Timestamp) -> Result<Policy, String> {
-    let document = Document::read(path)
-        .map_err(|error| format!("error: {}", report::with_causes(&error)))?;
+    let document =
+        Document::read(path).map_err(|error| format!("error: {}", report::with_causes(&error)))?;
     let day = jiff::tz::Offset::UTC.to_datetime(at).date();
     let parts = document.parts();
     let compiled = policy::compile_parts(&parts, day).map_err(|found| {

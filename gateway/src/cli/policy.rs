@@ -50,7 +50,9 @@ enum What {
         file: PathBuf,
     },
     /// Say whether a policy is signed with one of the keys.
-    #[command(after_help = "For example:\n  postern policy verify --key release.key.pub policy.toml")]
+    #[command(
+        after_help = "For example:\n  postern policy verify --key release.key.pub policy.toml"
+    )]
     Verify {
         /// The file of a public key; may be given several times.
         #[arg(long, value_name = "KEY", required = true)]
@@ -100,7 +102,8 @@ fn keygen(path: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let public = PathBuf::from(name);
     // Looked at first, so that no private key is left without its public one.
     if public.exists() {
-        let line = format!("error: {} is there already; keys are never overwritten", public.display());
+        let line =
+            format!("error: {} is there already; keys are never overwritten", public.display());
         return Err(Failure::Unable(line));
     }
     let key = PrivateKey::generate().map_err(|error| unable(&error))?;
@@ -116,14 +119,20 @@ fn sign(key: &Path, file: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let parts = document.parts();
     if let Err(found) = policy::compile_parts(&parts, clock::today()) {
         report::diagnostics_to_stderr(&found, &parts);
-        return Err(Failure::Found(format!("error: {} has errors and is not signed", document.name)));
+        return Err(Failure::Found(format!(
+            "error: {} has errors and is not signed",
+            document.name
+        )));
     }
     let signature = key.sign(&manifest(&parts));
     let path = signature_path(file);
     write_whole(&path, &signature.to_string()).map_err(|error| {
         Failure::Unable(format!("error: cannot write {}: {error}", path.display()))
     })?;
-    say(out, &format!("{} signed with key {}: {}", file.display(), key.public().id(), path.display()))
+    say(
+        out,
+        &format!("{} signed with key {}: {}", file.display(), key.public().id(), path.display()),
+    )
 }
 
 fn verify(
@@ -142,7 +151,10 @@ fn verify(
             return Err(Failure::Found(format!("error: {name} is not signed: no {signature}")));
         }
         Err(error) => {
-            return Err(Failure::Unable(format!("error: cannot read {}: {error}", signature.display())));
+            return Err(Failure::Unable(format!(
+                "error: cannot read {}: {error}",
+                signature.display()
+            )));
         }
     };
     let verified = Signature::parse(&text)
@@ -169,7 +181,8 @@ fn write_whole(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn say(out: &mut impl Write, line: &str) -> Result<(), Failure> {
-    writeln!(out, "{line}").map_err(|error| Failure::Unable(format!("error: cannot write: {error}")))
+    writeln!(out, "{line}")
+        .map_err(|error| Failure::Unable(format!("error: cannot write: {error}")))
 }
 
 fn unable(error: &dyn std::error::Error) -> Failure {

@@ -67,12 +67,15 @@ pub(super) fn run(command: ReloadCommand) -> ExitCode {
 
 /// The policy at `path` with everything it is made of.
 fn candidate(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |error: &dyn std::error::Error| format!("error: {}", report::with_causes(error));
+    let unreadable =
+        |error: &dyn std::error::Error| format!("error: {}", report::with_causes(error));
     let document = Document::read(path).map_err(|error| unreadable(&error))?;
     let signature = match text_of(&signature_path(path)) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(format!("error: cannot read the signature of {}: {error}", path.display())),
+        Err(error) => {
+            return Err(format!("error: cannot read the signature of {}: {error}", path.display()));
+        }
     };
     Bundle::of(&document.parts(), signature).to_json().map_err(|error| unreadable(&error))
 }
@@ -109,13 +112,18 @@ fn tell(answer: &Answer, format: Format, out: &mut impl Write) -> Result<bool, S
 
 fn published(body: &Value) -> String {
     let closed = number(body, "sessions_closed");
-    let mut page = format!("published: {}; {closed} live sessions closed\n", policy(&body["policy"]));
+    let mut page =
+        format!("published: {}; {closed} live sessions closed\n", policy(&body["policy"]));
     page.push_str(&findings(&body["warnings"]));
     page
 }
 
 fn refusal(answer: &Answer) -> String {
-    format!("refused: {}\n{}", problem(answer), findings(answer.body.get("diagnostics").unwrap_or(&Value::Null)))
+    format!(
+        "refused: {}\n{}",
+        problem(answer),
+        findings(answer.body.get("diagnostics").unwrap_or(&Value::Null))
+    )
 }
 
 fn rehearsal(body: &Value, changes: bool) -> String {
@@ -148,7 +156,8 @@ fn rehearsal(body: &Value, changes: bool) -> String {
         page.push_str(&format!("\nsubscribers move from {} to {}\n", name("from"), name("to")));
     }
     for setting in items(&body["settings"]) {
-        let class = setting["class"].as_str().map(|class| format!("class {class}: ")).unwrap_or_default();
+        let class =
+            setting["class"].as_str().map(|class| format!("class {class}: ")).unwrap_or_default();
         let (key, old, new) = (text(setting, "key"), text(setting, "old"), text(setting, "new"));
         page.push_str(&format!("\n{class}{key}: {old} -> {new}\n"));
     }
@@ -179,8 +188,12 @@ fn rehearsal(body: &Value, changes: bool) -> String {
 
 fn findings(found: &Value) -> String {
     let line = |found: &Value| {
-        let (severity, code, file, message) =
-            (text(found, "severity"), text(found, "code"), text(found, "file"), text(found, "message"));
+        let (severity, code, file, message) = (
+            text(found, "severity"),
+            text(found, "code"),
+            text(found, "file"),
+            text(found, "message"),
+        );
         let line = found["line"].as_u64().map(|line| format!(":{line}")).unwrap_or_default();
         format!("{file}{line}: {severity}[{code}]: {message}\n")
     };
@@ -229,28 +242,31 @@ mod tests {
 
     #[test]
     fn a_rehearsal_names_classes_and_sessions() {
-        let (result, page) = told(200, json!({
-            "outcome": "rehearsed",
-            "serial": 43,
-            "changes_verdicts": true,
-            "classes": [{
-                "name": "unprovisioned", "presence": "both", "opens": 1, "closes": 1, "changed": 3,
-                "changes": [
-                    { "change": "opens", "hosts": "*.a.example", "except": ["b.a.example"], "requests": ["https 443", "dns"] },
-                    { "change": "closes", "hosts": "c.example", "except": [], "requests": ["http 80"] },
-                ],
-            }],
-            "moves": [{ "from": null, "to": "paid" }],
-            "settings": [{ "class": "paid", "key": "action", "old": "garden", "new": "open" }],
-            "sessions_to_close": 1,
-            "sessions_changed": 2,
-            "sessions": [{
-                "subscriber": "ab12", "protocol": "https", "host": "c.example", "port": 443, "closes": true,
-                "now": { "class": "unprovisioned", "verdict": "allow", "reason": "listed" },
-                "then": { "class": "unprovisioned", "verdict": "deny", "reason": "not-listed" },
-            }],
-            "warnings": [{ "severity": "warning", "code": "PN0104", "file": "policy.toml", "message": "no class uses it" }],
-        }));
+        let (result, page) = told(
+            200,
+            json!({
+                "outcome": "rehearsed",
+                "serial": 43,
+                "changes_verdicts": true,
+                "classes": [{
+                    "name": "unprovisioned", "presence": "both", "opens": 1, "closes": 1, "changed": 3,
+                    "changes": [
+                        { "change": "opens", "hosts": "*.a.example", "except": ["b.a.example"], "requests": ["https 443", "dns"] },
+                        { "change": "closes", "hosts": "c.example", "except": [], "requests": ["http 80"] },
+                    ],
+                }],
+                "moves": [{ "from": null, "to": "paid" }],
+                "settings": [{ "class": "paid", "key": "action", "old": "garden", "new": "open" }],
+                "sessions_to_close": 1,
+                "sessions_changed": 2,
+                "sessions": [{
+                    "subscriber": "ab12", "protocol": "https", "host": "c.example", "port": 443, "closes": true,
+                    "now": { "class": "unprovisioned", "verdict": "allow", "reason": "listed" },
+                    "then": { "class": "unprovisioned", "verdict": "deny", "reason": "not-listed" },
+                }],
+                "warnings": [{ "severity": "warning", "code": "PN0104", "file": "policy.toml", "message": "no class uses it" }],
+            }),
+        );
         assert_eq!(result, Ok(false));
         let expected = "\
 serial 43 can come into force, and changes:
@@ -287,9 +303,24 @@ policy.toml: warning[PN0104]: no class uses it
         });
         for (status, body, result, begins) in [
             (200, quiet, Ok(true), "serial 1 can come into force; no verdict changes"),
-            (200, published, Ok(true), "published: a, serial 2, generation 3; 2 live sessions closed"),
-            (409, problem, Ok(false), "refused: the last good policy stays: the policy p has 1 errors\np:7: error[PN0003]"),
-            (401, json!({ "title": "no valid token", "detail": "send it" }), Err("error: no valid token: send it".into()), ""),
+            (
+                200,
+                published,
+                Ok(true),
+                "published: a, serial 2, generation 3; 2 live sessions closed",
+            ),
+            (
+                409,
+                problem,
+                Ok(false),
+                "refused: the last good policy stays: the policy p has 1 errors\np:7: error[PN0003]",
+            ),
+            (
+                401,
+                json!({ "title": "no valid token", "detail": "send it" }),
+                Err("error: no valid token: send it".into()),
+                "",
+            ),
             (502, json!("nonsense"), Err("error: the node answered 502 Bad Gateway".into()), ""),
         ] {
             let (told, page) = told(status, body);

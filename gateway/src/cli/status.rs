@@ -68,7 +68,8 @@ fn tell(answer: &Answer, format: Format, out: &mut impl Write) -> Result<bool, S
 fn page(body: &Value, ready: bool) -> String {
     let failed = body["failed_checks"].as_array().map(Vec::as_slice).unwrap_or_default();
     let failed: Vec<&str> = failed.iter().filter_map(Value::as_str).collect();
-    let readiness = if ready { "ready".to_owned() } else { format!("not ready: {}", failed.join(", ")) };
+    let readiness =
+        if ready { "ready".to_owned() } else { format!("not ready: {}", failed.join(", ")) };
     let mut rows = vec![
         ("node", format!("{}, {readiness}", text(&body["node"]))),
         ("version", text(&body["version"]).to_owned()),
@@ -77,7 +78,13 @@ fn page(body: &Value, ready: bool) -> String {
         Some(policy) => {
             let part = |key| policy.get(key).map(plain).unwrap_or_default();
             let (name, serial, generation) = (part("name"), part("serial"), part("generation"));
-            rows.push(("policy", format!("{name}, serial {serial}, generation {generation}, {}", part("environment"))));
+            rows.push((
+                "policy",
+                format!(
+                    "{name}, serial {serial}, generation {generation}, {}",
+                    part("environment")
+                ),
+            ));
             rows.push(("sha256", part("sha256")));
         }
         None => rows.push(("policy", "none: everything is denied".to_owned())),

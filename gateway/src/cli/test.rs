@@ -165,7 +165,12 @@ impl<'r> Run<'r> {
             page.push_str("\nhost entries that no case came to:\n");
         }
         for rule in left {
-            page.push_str(&format!("  {}  {} in {}\n", rule.place(), rule.pattern(), rule.hostset()));
+            page.push_str(&format!(
+                "  {}  {} in {}\n",
+                rule.place(),
+                rule.pattern(),
+                rule.hostset()
+            ));
         }
         let failures = self.failures();
         page.push_str(&format!(

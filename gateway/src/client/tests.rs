@@ -10,7 +10,10 @@ use super::*;
 use crate::config::AdminTls;
 
 /// A node that answers one request, and what it was sent.
-async fn node(tls: Option<TlsAcceptor>, answer: &'static str) -> (SocketAddr, tokio::task::JoinHandle<String>) {
+async fn node(
+    tls: Option<TlsAcceptor>,
+    answer: &'static str,
+) -> (SocketAddr, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let serve = async move {

@@ -16,7 +16,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    AdminConfig, AdminTls, Config, DnsConfig, EncryptedConfig, LogConfig, ProxyConfig, SteeringConfig, SteeringMode,
+    AdminConfig, AdminTls, Config, DnsConfig, EncryptedConfig, LogConfig, ProxyConfig,
+    SteeringConfig, SteeringMode,
 };
 use crate::proxy::Limits;
 
@@ -141,8 +142,7 @@ struct Findings {
 }
 
 pub(super) fn read(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let mut findings =
-        Findings { file: path.display().to_string().into(), found: Vec::new() };
+    let mut findings = Findings { file: path.display().to_string().into(), found: Vec::new() };
     let document: Document = match toml::from_str(text) {
         Ok(document) => document,
         Err(error) => {
@@ -186,7 +186,8 @@ impl Document {
             || node.get_ref().len() > NODE_MAX
             || !node.get_ref().bytes().all(name_ok)
         {
-            let message = format!("a node name has 1 to {NODE_MAX} letters, digits, '-', '_' or '.'");
+            let message =
+                format!("a node name has 1 to {NODE_MAX} letters, digits, '-', '_' or '.'");
             findings.error("GW0002", node.span(), &message, None);
         }
         if let Some(radius) = radius {
@@ -200,7 +201,8 @@ impl Document {
         if let Some(state) = state {
             let engine = state.get_ref().engine.get_ref();
             if !["embedded", "redis"].contains(&engine.as_str()) {
-                let message = format!("`{engine}` is not a state engine; `embedded` and `redis` are");
+                let message =
+                    format!("`{engine}` is not a state engine; `embedded` and `redis` are");
                 findings.error("GW0002", state.get_ref().engine.span(), &message, None);
             } else {
                 findings.warning(
@@ -248,7 +250,9 @@ impl Steering {
             let name = interface.get_ref();
             let fits = !name.is_empty()
                 && name.len() < 16
-                && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.@".contains(&octet));
+                && name
+                    .bytes()
+                    .all(|octet| octet.is_ascii_alphanumeric() || b"-_.@".contains(&octet));
             if !fits {
                 let message = "an interface name has 1 to 15 letters, digits, '-', '_', '.' or '@'";
                 findings.error("GW0002", interface.span(), message, None);
@@ -281,8 +285,12 @@ impl Dns {
             findings.error("GW0004", 0..0, "the resolver has no address to listen on", None);
         }
         let span = self.upstreams.span();
-        let upstreams: Vec<Upstream> =
-            self.upstreams.into_inner().into_iter().filter_map(|text| findings.parse(text)).collect();
+        let upstreams: Vec<Upstream> = self
+            .upstreams
+            .into_inner()
+            .into_iter()
+            .filter_map(|text| findings.parse(text))
+            .collect();
         if upstreams.is_empty() {
             let message = "no upstream resolver can be asked about allowed names";
             findings.error("GW0004", span, message, Some("for example \"udp://198.51.100.53\""));
@@ -338,7 +346,12 @@ impl Proxy {
         let mut count = |given: Option<Spanned<usize>>, otherwise| {
             given.map_or(otherwise, |number| {
                 if *number.get_ref() == 0 {
-                    findings.error("GW0002", number.span(), "a limit of 0 would admit nobody", None);
+                    findings.error(
+                        "GW0002",
+                        number.span(),
+                        "a limit of 0 would admit nobody",
+                        None,
+                    );
                 }
                 number.into_inner()
             })
@@ -410,7 +423,13 @@ impl Findings {
         self.push(code, Severity::Error, span, message, help);
     }
 
-    fn warning(&mut self, code: &'static str, span: Range<usize>, message: &str, help: Option<&str>) {
+    fn warning(
+        &mut self,
+        code: &'static str,
+        span: Range<usize>,
+        message: &str,
+        help: Option<&str>,
+    ) {
         self.push(code, Severity::Warning, span, message, help);
     }
 

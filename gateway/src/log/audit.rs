@@ -1,6 +1,11 @@
 //! The audit log: what changed the gateway, by whom; one JSON line each, on disk before it counts.
 
-use std::{fs::File, io::{self, Write}, path::Path, sync::{Mutex, PoisonError}};
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -22,7 +27,13 @@ pub(crate) enum Event<'a> {
     /// The gateway ends.
     Stopped { node: &'a str },
     /// A policy came into force.
-    PolicyPublished { name: &'a str, serial: u64, generation: u64, sha256: String, trigger: &'a str },
+    PolicyPublished {
+        name: &'a str,
+        serial: u64,
+        generation: u64,
+        sha256: String,
+        trigger: &'a str,
+    },
     /// A policy was offered and did not come into force.
     PolicyRefused { result: &'a str, trigger: &'a str },
     /// An admin call without the right token.

@@ -174,10 +174,7 @@ mod tests {
     use super::*;
 
     fn record(subscriber: &Subscriber, verdict: Verdict) -> Record<'_> {
-        Record {
-            verdict,
-            ..Record::denied(subscriber, "https", Reason::NoSni, None, None)
-        }
+        Record { verdict, ..Record::denied(subscriber, "https", Reason::NoSni, None, None) }
     }
 
     #[test]

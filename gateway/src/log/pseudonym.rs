@@ -1,6 +1,10 @@
 //! Keyed pseudonyms: a subscriber can be followed through a log, and not be found out from it.
 
-use std::{io, net::IpAddr, path::{Path, PathBuf}};
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

@@ -200,8 +200,8 @@ impl HttpService {
         let snapshot = judge::in_force(parts, session).map_err(|reason| {
             Refusal::new(Answer::unavailable(), Outcome::Policy(PolicyEnd::Denied(reason)))
         })?;
-        let Passed { rule, reason } = judge::judged(parts, session, &snapshot, host)
-            .map_err(|reason| {
+        let Passed { rule, reason } =
+            judge::judged(parts, session, &snapshot, host).map_err(|reason| {
                 if reason == Reason::Ncsi {
                     self.denied_probe(session, &snapshot)
                 } else {

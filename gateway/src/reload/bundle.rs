@@ -99,12 +99,8 @@ impl Bundle {
     /// Replaces the copy in `path`; on disk when it returns.
     pub(super) fn keep(&self, path: &Path) -> io::Result<()> {
         let fresh = beside(path);
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(&fresh)?;
+        let mut file =
+            File::options().write(true).create(true).truncate(true).mode(0o640).open(&fresh)?;
         file.write_all(&self.to_json()?)?;
         file.sync_all()?;
         std::fs::rename(&fresh, path)?;
@@ -171,7 +167,11 @@ mod tests {
             std::fs::write(&path, &whole[..cut]).unwrap();
             assert!(Bundle::kept(&path).is_err(), "{cut}");
         }
-        std::fs::write(&path, r#"{"format_version":2,"parts":[{"name":"","text":""}],"signature":null}"#).unwrap();
+        std::fs::write(
+            &path,
+            r#"{"format_version":2,"parts":[{"name":"","text":""}],"signature":null}"#,
+        )
+        .unwrap();
         assert_eq!(Bundle::kept(&path).unwrap_err().to_string(), "format 2 is not known");
     }
 

@@ -125,12 +125,13 @@ impl Intake {
         parts: Parts<'static>,
         path: &Path,
     ) -> Result<Candidate, ReloadError> {
-        let trust = bundle.verify(parts.texts(), &self.keys).map_err(|distrust| match distrust {
-            Distrust::Unsigned => ReloadError::Unsigned { path: path.to_owned() },
-            Distrust::Invalid(source) => {
-                ReloadError::BadSignature { path: path.to_owned(), source }
-            }
-        })?;
+        let trust =
+            bundle.verify(parts.texts(), &self.keys).map_err(|distrust| match distrust {
+                Distrust::Unsigned => ReloadError::Unsigned { path: path.to_owned() },
+                Distrust::Invalid(source) => {
+                    ReloadError::BadSignature { path: path.to_owned(), source }
+                }
+            })?;
         let compiled = policy::compile_parts(&parts, clock::today());
         let compiled = compiled.map_err(|diagnostics| ReloadError::Invalid {
             path: path.to_owned(),
@@ -158,10 +159,7 @@ impl Intake {
 }
 
 /// The policy with every file it names, and the text of its signature.
-fn read_files(
-    path: &Path,
-    signed: bool,
-) -> Result<(Parts<'static>, Option<String>), ReloadError> {
+fn read_files(path: &Path, signed: bool) -> Result<(Parts<'static>, Option<String>), ReloadError> {
     let read = |source| ReloadError::Read { path: path.to_owned(), source };
     let length = std::fs::metadata(path).map_err(read)?.len();
     if length > DOCUMENT_MAX {
@@ -184,8 +182,7 @@ fn read_files(
 
 /// The files of a kept copy, found by the names they were read by.
 fn kept_files(bundle: &Bundle) -> Parts<'static> {
-    let (name, text) =
-        bundle.parts.first().map_or(("", ""), |first| (&*first.name, &*first.text));
+    let (name, text) = bundle.parts.first().map_or(("", ""), |first| (&*first.name, &*first.text));
     let parts = Parts::gather(&Source { name, text }, &mut |wanted| {
         let name = files::resolve(&wanted).display().to_string();
         let known = bundle.parts.iter().find(|part| part.name == name);

@@ -4,7 +4,13 @@
 //! another over it, or switch a symbolic link beside it, and a watch on the file would stay with
 //! the old one.
 
-use std::{collections::BTreeSet, ffi::OsString, path::{Path, PathBuf}, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -47,8 +53,8 @@ impl Watch {
         let known = Arc::clone(&names);
         let watcher =
             notify::recommended_watcher(move |event| tell(&changed, &known.load(), event));
-        let watcher = watcher
-            .map_err(|source| WatchError { path: reloader.path().to_owned(), source })?;
+        let watcher =
+            watcher.map_err(|source| WatchError { path: reloader.path().to_owned(), source })?;
         let (files, folders) = (reloader.files(), BTreeSet::new());
         let mut watch = Self { reloader, changes, files, watcher, names, folders };
         watch.arm()?;
@@ -91,7 +97,9 @@ impl Watch {
                 },
             };
             if changed.is_none() {
-                tracing::error!("the watch over the policy file has ended; reload by signal or admin API");
+                tracing::error!(
+                    "the watch over the policy file has ended; reload by signal or admin API"
+                );
                 return stop.cancelled().await;
             }
             // A writer that is not atomic makes several events; wait until it pauses.
@@ -134,7 +142,8 @@ fn folders(path: &Path) -> BTreeSet<PathBuf> {
 /// The names whose change matters: other files of the folder, such as logs, change all the time.
 fn names(path: &Path) -> BTreeSet<OsString> {
     let real = std::fs::canonicalize(path).ok();
-    let files: Vec<PathBuf> = [Some(path), real.as_deref()].into_iter().flatten().map(Path::to_owned).collect();
+    let files: Vec<PathBuf> =
+        [Some(path), real.as_deref()].into_iter().flatten().map(Path::to_owned).collect();
     // The signature may come after the file it is for.
     let signatures = files.iter().map(|path| signature_path(path));
     let all: Vec<PathBuf> = files.iter().cloned().chain(signatures).collect();

@@ -46,7 +46,8 @@ impl RefusalLimits {
             if !matches!(written, Some(Ok(()))) {
                 let error = written.and_then(Result::err).map(|error| error.to_string());
                 tracing::warn!(
-                    path, error,
+                    path,
+                    error,
                     "ICMP refusals stay limited: a burst of refused datagrams will meet silence"
                 );
             }
@@ -100,7 +101,9 @@ mod tests {
 
     #[test]
     fn refusals_alone_are_taken_out_of_the_limits() {
-        for (mask, left) in [("6168", Some("6160")), ("8", Some("0")), ("0", Some("0")), ("x", None)] {
+        for (mask, left) in
+            [("6168", Some("6160")), ("8", Some("0")), ("0", Some("0")), ("x", None)]
+        {
             assert_eq!(without_unreachable4(mask).as_deref(), left, "{mask}");
         }
         for (types, left) in [

@@ -38,7 +38,8 @@ pub(super) fn ruleset(
         config.interfaces.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = writeln!(text, "add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{");
+    let _ =
+        writeln!(text, "add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{");
     let _ = writeln!(text, "  comment \"{note}\"");
     text.push_str(SETS);
     text.push_str(&match config.mode {
@@ -104,7 +105,8 @@ pub(super) fn sets(policy: &Policy) -> String {
     let mut text = String::new();
     for (set, action) in [("open", Action::Open), ("watched", Action::Observe)] {
         let territory = policy.territory(action);
-        for (family, is) in [("4", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("6", IpAddr::is_ipv6)] {
+        for (family, is) in [("4", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("6", IpAddr::is_ipv6)]
+        {
             let ranges: Vec<String> = territory
                 .iter()
                 .filter(|range| is(&range.first))
@@ -176,7 +178,8 @@ fn redirect(ports: &Ports, interfaces: &str) -> Result<String, SteeringError> {
                 let keyword = if address.is_ipv4() { "ip" } else { "ip6" };
                 format!("dnat {keyword} to {address}")
             };
-            let _ = writeln!(text, "    meta nfproto {family} {traffic} counter name steered {verb}");
+            let _ =
+                writeln!(text, "    meta nfproto {family} {traffic} counter name steered {verb}");
         }
     }
     text.push_str("  }\n");
@@ -208,10 +211,10 @@ impl<'a> Steered<'a> {
     /// A listener for each family: a family left out would be a hole or a wall.
     fn families(self) -> Result<[(&'static str, &'a SocketAddr); 2], SteeringError> {
         let find = |family, is: fn(&SocketAddr) -> bool| {
-            self.addresses.iter().find(|address| is(address)).ok_or(SteeringError::NoListener {
-                service: self.service,
-                family,
-            })
+            self.addresses
+                .iter()
+                .find(|address| is(address))
+                .ok_or(SteeringError::NoListener { service: self.service, family })
         };
         Ok([
             ("ipv4", find("IPv4", SocketAddr::is_ipv4)?),
@@ -251,7 +254,10 @@ mod tests {
 
     fn ports() -> Ports {
         let both = |port: u16| {
-            vec![format!("0.0.0.0:{port}").parse().unwrap(), format!("[::]:{port}").parse().unwrap()]
+            vec![
+                format!("0.0.0.0:{port}").parse().unwrap(),
+                format!("[::]:{port}").parse().unwrap(),
+            ]
         };
         let (dns, http, https) = (both(5353), both(8080), both(8443));
         Ports { dns, http, https, ..Ports::default() }
@@ -285,7 +291,8 @@ mod tests {
         for mode in [SteeringMode::Tproxy, SteeringMode::Redirect] {
             let without = ruleset(&config(mode), &ports(), "note").unwrap();
             assert!(!without.contains("853 counter"), "{without}");
-            let with = ruleset(&config(mode), &Ports { dot: both.clone(), ..ports() }, "note").unwrap();
+            let with =
+                ruleset(&config(mode), &Ports { dot: both.clone(), ..ports() }, "note").unwrap();
             for family in ["ipv4", "ipv6"] {
                 let rule = format!("meta nfproto {family} tcp dport 853 counter name steered");
                 assert!(with.contains(&rule), "{with}");
@@ -300,7 +307,8 @@ mod tests {
     fn dns_over_https_is_asked_by_its_own_address_and_never_steered() {
         let doh = ["192.0.2.1:9443", "[::]:9443"].map(|address| address.parse().unwrap()).to_vec();
         for mode in [SteeringMode::Tproxy, SteeringMode::Redirect] {
-            let text = ruleset(&config(mode), &Ports { doh: doh.clone(), ..ports() }, "note").unwrap();
+            let text =
+                ruleset(&config(mode), &Ports { doh: doh.clone(), ..ports() }, "note").unwrap();
             let (steering, input) = text.split_once("chain own_input").unwrap();
             assert!(!steering.contains("9443"), "{steering}");
             assert!(input.contains("ip daddr 192.0.2.1 tcp dport 9443 accept\n"), "{input}");

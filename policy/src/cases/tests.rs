@@ -1,7 +1,10 @@
 use jiff::{Timestamp, civil::date};
 
 use super::*;
-use crate::{compile::{Source, compile, compile_unproven}, diagnostic::Diagnostic};
+use crate::{
+    compile::{Source, compile, compile_unproven},
+    diagnostic::Diagnostic,
+};
 
 const POLICY: &str = r#"
 schema        = 1
@@ -62,7 +65,9 @@ fn a_policy_carries_its_asserts_as_cases() {
     assert_eq!(assert.name(), Some("the portal is open"));
     let held: Vec<_> = assert
         .hold(&policy, now())
-        .map(|held| (held.expectation().target().as_str(), held.holds(), held.expectation().place().line))
+        .map(|held| {
+            (held.expectation().target().as_str(), held.holds(), held.expectation().place().line)
+        })
         .collect();
     let expected = [
         ("https://portal.example.com", true, 37),
@@ -79,8 +84,12 @@ fn a_broken_promise_stops_compile_and_not_the_report() {
     let found = compile(&source, date(2026, 11, 23)).unwrap_err();
     assert!(found.iter().any(|found| found.code == "PN0037"), "{found:?}");
     let policy = policy(&text);
-    let broken: Vec<bool> =
-        policy.asserts().iter().flat_map(|case| case.hold(&policy, now())).map(|held| held.holds()).collect();
+    let broken: Vec<bool> = policy
+        .asserts()
+        .iter()
+        .flat_map(|case| case.hold(&policy, now()))
+        .map(|held| held.holds())
+        .collect();
     assert_eq!(broken, [true, true, false]);
 }
 
@@ -125,7 +134,8 @@ fn coverage_names_the_entries_no_case_came_to() {
         .untouched()
         .map(|rule| (rule.pattern().to_string(), rule.place().to_string()))
         .collect();
-    let expected = [("*.pay.example.com", "policy.toml:14"), ("never.example.com", "policy.toml:18")];
+    let expected =
+        [("*.pay.example.com", "policy.toml:14"), ("never.example.com", "policy.toml:18")];
     assert_eq!(left, expected.map(|(host, place)| (host.to_owned(), place.to_owned())));
     assert_eq!((coverage.touched(), coverage.percent()), (1, 33));
 }
@@ -137,14 +147,26 @@ fn every_mistake_of_a_case_file_is_reported() {
         ("[[case]\n", "PN0001", 1),
         ("[[case]]\nclass = \"unprovisionde\"\nallow = [\"https://a.example\"]", "PN0033", 2),
         ("[[case]]\nallow = [\"https://a.example\"]", "PN0004", 1),
-        ("[[case]]\nclass = \"paid\"\nip = \"192.0.2.1\"\nallow = [\"https://a.example\"]", "PN0003", 2),
+        (
+            "[[case]]\nclass = \"paid\"\nip = \"192.0.2.1\"\nallow = [\"https://a.example\"]",
+            "PN0003",
+            2,
+        ),
         ("[[case]]\nclass = \"paid\"", "PN0017", 1),
         ("[[case]]\nclass = \"paid\"\ndeny = [\"a.example\"]", "PN0036", 3),
-        ("[[case]]\nclass = \"paid\"\nalow = [\"https://a.example\"]\ndeny = [\"https://a.example\"]", "PN0003", 3),
+        (
+            "[[case]]\nclass = \"paid\"\nalow = [\"https://a.example\"]\ndeny = [\"https://a.example\"]",
+            "PN0003",
+            3,
+        ),
         ("[[case]]\nip = \"192.0.2\"\ndeny = [\"https://a.example\"]", "PN0020", 2),
         ("[[case]]\niccid = 89\ndeny = [\"https://a.example\"]", "PN0005", 2),
         ("[[case]]\nstate = \"actve\"\ndeny = [\"https://a.example\"]", "PN0006", 2),
-        ("[[case]]\nclass = \"paid\"\nat = 2026-08-22\ndeny = [\"https://a.example\"]", "PN0023", 3),
+        (
+            "[[case]]\nclass = \"paid\"\nat = 2026-08-22\ndeny = [\"https://a.example\"]",
+            "PN0023",
+            3,
+        ),
     ] {
         let found = cases(text).unwrap_err();
         let lines = crate::lines::LineIndex::new(text);

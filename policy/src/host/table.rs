@@ -87,9 +87,9 @@ impl<T> HostTable<T> {
         let mut left = start_of_last_labels(host, self.depth);
         while let Some((before, end)) = host.split_at_checked(left) {
             if let Some(end) = self.find(end) {
-                let label = before.strip_suffix('.').map(|before| {
-                    before.rsplit_once('.').map_or(before, |(_, label)| label)
-                });
+                let label = before
+                    .strip_suffix('.')
+                    .map(|before| before.rsplit_once('.').map_or(before, |(_, label)| label));
                 end.show(label, visit)?;
             }
             match end.find('.') {

@@ -30,8 +30,7 @@ pub(super) fn review(
     for (_, class) in gardens(document, policy) {
         let used: BTreeSet<&str> = class.hostsets().collect();
         for (index, rule) in policy.rules().iter().enumerate() {
-            let looked_at =
-                is_ours(rule) && rule.window.is_none() && used.contains(rule.hostset());
+            let looked_at = is_ours(rule) && rule.window.is_none() && used.contains(rule.hostset());
             if looked_at
                 && let Some(fault) = overlap(policy, class, index, rule)
                 && let Some(span) = span(rule, terms)
@@ -79,6 +78,9 @@ fn overlap(policy: &Policy, class: &Class, index: usize, rule: &Rule) -> Option<
         }
         ControlFlow::Continue(())
     });
+    if equal.is_empty() && wider.is_none() {
+        return None;
+    }
     let own = allowed(rule);
     let about = |fault: Fault| fault.of_hostset(rule.hostset()).of_pattern(&rule.pattern);
     let outlives = |other: &Rule| {
@@ -91,7 +93,8 @@ fn overlap(policy: &Policy, class: &Class, index: usize, rule: &Rule) -> Option<
         // Of two that say the same, the later one is reported; within a set, as a duplicate.
         outlives(other)
             && own.is_subset(&other_allows)
-            && (own != other_allows || !is_ours(other)
+            && (own != other_allows
+                || !is_ours(other)
                 || (*at < index && other.hostset != rule.hostset))
     });
     if let Some((_, twin)) = twin {

@@ -9,12 +9,7 @@ use crate::{
 };
 
 /// One object; `outcome` is `found` where the exit code is 1.
-pub(super) fn json(
-    found: &[Diagnostic],
-    file: &str,
-    parts: &Parts<'_>,
-    fails: bool,
-) -> Value {
+pub(super) fn json(found: &[Diagnostic], file: &str, parts: &Parts<'_>, fails: bool) -> Value {
     json!({
         "format_version": 1,
         "outcome": if fails { "found" } else { "fine" },
@@ -39,7 +34,9 @@ pub(super) fn sarif(found: &[Diagnostic], parts: &Parts<'_>) -> Value {
     let rules = Code::ALL
         .iter()
         .map(|code| rule(code.id(), code.name(), code.meaning(), code.severity()))
-        .chain(config::CODES.map(|(id, name, meaning, severity)| rule(id, name, meaning, severity)));
+        .chain(
+            config::CODES.map(|(id, name, meaning, severity)| rule(id, name, meaning, severity)),
+        );
     let results = found.iter().map(|found| {
         let text = parts.text(&found.file);
         let (line, column) = place(text, found.span.start);

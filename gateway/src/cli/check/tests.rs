@@ -115,7 +115,10 @@ fn programs_get_every_finding_with_its_place() {
     let run = &sarif["runs"][0];
     assert_eq!(run["results"].as_array().unwrap().len(), found.len());
     assert_eq!(run["results"][0]["locations"][0]["physicalLocation"]["region"]["startLine"], 15);
-    assert_eq!(run["tool"]["driver"]["rules"].as_array().unwrap().len(), Code::ALL.len() + config::CODES.len());
+    assert_eq!(
+        run["tool"]["driver"]["rules"].as_array().unwrap().len(),
+        Code::ALL.len() + config::CODES.len()
+    );
 
     let github = printed(found, document, Format::Github);
     assert_eq!(github.lines().count(), found.len());

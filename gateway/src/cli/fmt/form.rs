@@ -141,9 +141,7 @@ fn form_value(value: &mut Value) {
 /// One line if it fits, else a line for each item. Lists with comments stay as they are.
 fn form_array(array: &mut Array) {
     let bare = |text: Option<&RawString>| raw(text).trim().is_empty();
-    let plain = array
-        .iter()
-        .all(|item| bare(item.decor().prefix()) && bare(item.decor().suffix()))
+    let plain = array.iter().all(|item| bare(item.decor().prefix()) && bare(item.decor().suffix()))
         && bare(Some(array.trailing()));
     if !plain {
         return;

@@ -24,7 +24,9 @@ fn row(entry: &BuiltinEntry) -> Row {
     let pattern = entry.pattern();
     // The parent is not kept; the nearest one says the same.
     let within = match pattern.kind() {
-        PatternKind::Suffix => pattern.base().as_str().split_once('.').map(|(_, rest)| rest.to_owned()),
+        PatternKind::Suffix => {
+            pattern.base().as_str().split_once('.').map(|(_, rest)| rest.to_owned())
+        }
         PatternKind::Exact | PatternKind::Below | PatternKind::Both => None,
     };
     Row {

@@ -56,7 +56,9 @@ pub(super) fn read(page: &str, labels: Labels, today: Date) -> Result<Sheet, Vec
         for row in &table.rows {
             match entries(table, row) {
                 Ok(rows) => {
-                    listed.extend(rows.into_iter().map(|entry| Listed { line: row.line, row: entry }));
+                    listed.extend(
+                        rows.into_iter().map(|entry| Listed { line: row.line, row: entry }),
+                    );
                 }
                 Err(message) => mistakes.push(Mistake::Row { line: row.line, message }),
             }
@@ -85,7 +87,9 @@ fn entries(table: &Table, row: &table::Row) -> Result<Vec<Row>, String> {
     let (hosts, protocols) = table.columns(row)?;
     let schemes = schemes(protocols)?;
     let mut entries = Vec::new();
-    for written in hosts.split([' ', '\t', '\n', ',', ';', '\u{a0}']).filter(|part| !part.is_empty()) {
+    for written in
+        hosts.split([' ', '\t', '\n', ',', ';', '\u{a0}']).filter(|part| !part.is_empty())
+    {
         entries.push(entry(written, &schemes)?);
     }
     if entries.is_empty() {
@@ -102,7 +106,10 @@ fn entry(written: &str, schemes: &[Scheme]) -> Result<Row, String> {
     if let Some(scheme) = scheme
         && !schemes.iter().any(|listed| listed.label() == scheme)
     {
-        return Err(format!("`{}` is not of a protocol that the row lists", written.escape_debug()));
+        return Err(format!(
+            "`{}` is not of a protocol that the row lists",
+            written.escape_debug()
+        ));
     }
     let host = host.strip_suffix('/').unwrap_or(host);
     let within = within(host);
@@ -138,7 +145,12 @@ fn schemes(written: &str) -> Result<Vec<Scheme>, String> {
             "https" => schemes.push(Scheme::Https),
             "http(s)" => schemes.extend(Scheme::ALL),
             "and" | "or" => {}
-            _ => return Err(format!("`{}` is not a protocol; HTTP and HTTPS are", word.escape_debug())),
+            _ => {
+                return Err(format!(
+                    "`{}` is not a protocol; HTTP and HTTPS are",
+                    word.escape_debug()
+                ));
+            }
         }
     }
     schemes.sort_unstable();

@@ -82,7 +82,8 @@ fn every_set_is_exported_as_text_that_compiles_to_the_same_rows() {
         assert_eq!(rules, rows, "{}", set.name());
         let csv = printed(|out| export(&set, Format::Csv, out));
         assert_eq!(csv.lines().count(), rows.len() + 1);
-        let json: Value = serde_json::from_str(&printed(|out| export(&set, Format::Json, out))).unwrap();
+        let json: Value =
+            serde_json::from_str(&printed(|out| export(&set, Format::Json, out))).unwrap();
         assert_eq!(json["hostset"]["hosts"].as_array().unwrap().len(), rows.len());
     }
 }

@@ -75,9 +75,13 @@ fn what_is_signed_verifies_until_an_octet_changes() {
 fn keys_are_never_overwritten() {
     let desk = Desk::new();
     let before = std::fs::read(desk.path("release.key")).unwrap();
-    assert!(unable(keygen(&desk.path("release.key"), &mut Vec::new())).contains("never overwritten"));
+    assert!(
+        unable(keygen(&desk.path("release.key"), &mut Vec::new())).contains("never overwritten")
+    );
     std::fs::remove_file(desk.path("release.key.pub")).unwrap();
-    assert!(unable(keygen(&desk.path("release.key"), &mut Vec::new())).contains("never overwritten"));
+    assert!(
+        unable(keygen(&desk.path("release.key"), &mut Vec::new())).contains("never overwritten")
+    );
     assert_eq!(std::fs::read(desk.path("release.key")).unwrap(), before);
 }
 

@@ -99,7 +99,10 @@ pub(super) fn tap(run: &Run<'_>) -> String {
     let mut add = |number: usize, holds: bool, name: &str, why: &str| {
         let mark = if holds { "ok" } else { "not ok" };
         // A hash would begin a directive.
-        page.push_str(&format!("{mark} {number} - {}\n", name.replace('\\', "\\\\").replace('#', "\\#")));
+        page.push_str(&format!(
+            "{mark} {number} - {}\n",
+            name.replace('\\', "\\\\").replace('#', "\\#")
+        ));
         if !holds {
             // A JSON string is a YAML one.
             page.push_str(&format!("  ---\n  message: {}\n  ...\n", json!(why)));

@@ -94,8 +94,12 @@ fn json_says_the_same() {
     let (_, page) = called(POLICY, &["--format", "json"]);
     let page: serde_json::Value = serde_json::from_str(&page).unwrap();
     assert_eq!((&page["format_version"], &page["outcome"]), (&1.into(), &"broken".into()));
-    let holds: Vec<_> =
-        page["results"].as_array().unwrap().iter().map(|row| row["holds"].as_bool().unwrap()).collect();
+    let holds: Vec<_> = page["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["holds"].as_bool().unwrap())
+        .collect();
     assert_eq!(holds, [true, true, false, true]);
     assert_eq!(page["results"][2]["rule"]["line"], 12);
     assert_eq!(page["results"][3]["at"], "2027-04-01T00:00:00Z");
@@ -106,8 +110,11 @@ fn json_says_the_same() {
 fn junit_is_read_by_another_reader() {
     let (_, page) = called(POLICY, &["--format", "junit", "--min-coverage", "100"]);
     let read = junit_parser::from_reader(page.as_bytes()).unwrap();
-    let suites: Vec<_> =
-        read.suites.iter().map(|suite| (suite.name.as_str(), suite.tests, suite.failures)).collect();
+    let suites: Vec<_> = read
+        .suites
+        .iter()
+        .map(|suite| (suite.name.as_str(), suite.tests, suite.failures))
+        .collect();
     assert_eq!(suites, [("policy.toml", 3, 1), ("cases.toml", 1, 0), ("coverage", 1, 0)]);
     assert_eq!((read.tests, read.failures), (5, 1));
     let case = &read.suites[0].cases[2];

@@ -124,7 +124,10 @@ async fn the_kept_copy_is_verified_and_compiled_again() {
     let rotated = Intake { keys: other, ..desk.intake.clone() };
     assert_eq!(rotated.restore().await.err().map(|error| error.label()), Some("bad-signature"));
     let elsewhere = Intake { environment: Environment::Production, ..desk.intake.clone() };
-    assert_eq!(elsewhere.restore().await.err().map(|error| error.label()), Some("wrong-environment"));
+    assert_eq!(
+        elsewhere.restore().await.err().map(|error| error.label()),
+        Some("wrong-environment")
+    );
 }
 
 #[tokio::test]

@@ -18,13 +18,17 @@ use policy::{
 
 fn main() {
     println!("seed {SEED}; a figure is the mean of {GROUP} calls in a row, {GROUPS} of them");
-    println!("{:>9}  {:>10}  {:>22}  {:>22}", "patterns", "compile ms", "listed ns p50 / p99", "other ns p50 / p99");
+    println!(
+        "{:>9}  {:>10}  {:>22}  {:>22}",
+        "patterns", "compile ms", "listed ns p50 / p99", "other ns p50 / p99"
+    );
     for count in [100, 1_000, 10_000, 100_000] {
         let text = document(count);
         let begun = Instant::now();
-        let policy = compile(&Source { name: "bench.toml", text: &text }, jiff::civil::date(2026, 1, 1))
-            .unwrap()
-            .policy;
+        let policy =
+            compile(&Source { name: "bench.toml", text: &text }, jiff::civil::date(2026, 1, 1))
+                .unwrap()
+                .policy;
         let compiled = begun.elapsed().as_secs_f64() * 1e3;
         let (listed, other) = (names(count, true), names(count, false));
         let (listed, other) = (calls(&policy, &listed), calls(&policy, &other));

@@ -46,12 +46,19 @@ impl Desk {
 
     fn sign(&self, key: &str) {
         let mut sign = postern();
-        succeed(sign.args(["policy", "sign", "--key"]).args([self.path(key), self.path("policy.toml")]));
+        succeed(
+            sign.args(["policy", "sign", "--key"]).args([self.path(key), self.path("policy.toml")]),
+        );
     }
 
     fn verify(&self, key: &str) -> i32 {
         let mut verify = postern();
-        finish(verify.args(["policy", "verify", "--key"]).args([self.path(key), self.path("policy.toml")])).0
+        finish(
+            verify
+                .args(["policy", "verify", "--key"])
+                .args([self.path(key), self.path("policy.toml")]),
+        )
+        .0
     }
 
     fn command(&self) -> Command {
@@ -237,8 +244,12 @@ fn token_that_is_wrong_or_absent_is_one_clear_line() {
     node.token = desk.path("wrong.token");
     fs::write(&node.token, "ffffffffffffffffffffffffffffffff").unwrap();
     let (code, said) = node.ask(&["reload"]);
-    assert_eq!((code, said.trim()), (2, "error: no valid token: send the admin token: Authorization: Bearer …"));
-    let (code, said) = finish(postern().args(["status", "--config"]).arg(desk.path("gateway.toml")));
+    assert_eq!(
+        (code, said.trim()),
+        (2, "error: no valid token: send the admin token: Authorization: Bearer …")
+    );
+    let (code, said) =
+        finish(postern().args(["status", "--config"]).arg(desk.path("gateway.toml")));
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("has port 0; give the real one with --admin"), "{said}");
     let gone = std::mem::take(&mut node.admin);
@@ -252,7 +263,9 @@ fn readyz(node: &Running) -> String {
     use std::io::Write;
     let address = node.admin.strip_prefix("http://").unwrap();
     let mut stream = std::net::TcpStream::connect(address).unwrap();
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer

@@ -45,7 +45,9 @@ fn sample_policies_are_in_form() {
 fn the_form_of_a_form_is_itself_and_means_the_same() {
     let mut formed = 0;
     for folder in ["tests/data/policies/good", "tests/data/policies/bad", "deploy/config"] {
-        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder)).unwrap() {
+        for entry in
+            fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder)).unwrap()
+        {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "toml")
                 && let Ok(text) = fs::read_to_string(&path)
@@ -88,7 +90,15 @@ fn piece() -> impl Strategy<Value = String> {
         "[[class.match]]\n",
     ]);
     let key = prop::sample::select(vec![
-        "a", "bcd", "name", "schema", "match", "schemes", "'quo ted'", "x.y", "serial",
+        "a",
+        "bcd",
+        "name",
+        "schema",
+        "match",
+        "schemes",
+        "'quo ted'",
+        "x.y",
+        "serial",
     ]);
     let value = prop::sample::select(vec![
         "1",
@@ -104,8 +114,7 @@ fn piece() -> impl Strategy<Value = String> {
     let comment = prop::sample::select(vec!["", " # behind", "   #far"]);
     prop_oneof![
         lines.prop_map(str::to_owned),
-        (key, value, comment)
-            .prop_map(|(key, value, comment)| format!("{key}={value}{comment}\n")),
+        (key, value, comment).prop_map(|(key, value, comment)| format!("{key}={value}{comment}\n")),
     ]
 }
 

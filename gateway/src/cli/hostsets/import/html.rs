@@ -113,5 +113,4 @@ impl Reader {
 }
 
 /// They mark a part of a text, or give a place where a line may break.
-const TRANSPARENT: [&str; 10] =
-    ["a", "b", "strong", "code", "em", "i", "span", "font", "u", "wbr"];
+const TRANSPARENT: [&str; 10] = ["a", "b", "strong", "code", "em", "i", "span", "font", "u", "wbr"];

@@ -38,7 +38,8 @@ pub(super) fn tables(page: &str) -> Vec<Table> {
             // Two stars of two hosts look like emphasis, and their loss would widen a pattern.
             Event::Start(Tag::Emphasis) => cell.push_str(mark(page, span.start)),
             Event::End(TagEnd::Emphasis) => cell.push_str(mark(page, span.end.saturating_sub(1))),
-            Event::Start(Tag::Strong | Tag::Link { .. }) | Event::End(TagEnd::Strong | TagEnd::Link) => {}
+            Event::Start(Tag::Strong | Tag::Link { .. })
+            | Event::End(TagEnd::Strong | TagEnd::Link) => {}
             // Images, footnotes and the like are not part of a host.
             _ => cell.push(' '),
         }

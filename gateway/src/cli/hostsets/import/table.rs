@@ -27,7 +27,12 @@ impl Table {
         let mut rows = rows.into_iter();
         let heading = rows.next()?;
         let (host, protocol) = (find(&heading, &HOST)?, find(&heading, &PROTOCOL)?);
-        (host != protocol).then(|| Self { host, protocol, width: heading.cells.len(), rows: rows.collect() })
+        (host != protocol).then(|| Self {
+            host,
+            protocol,
+            width: heading.cells.len(),
+            rows: rows.collect(),
+        })
     }
 
     /// Hosts and protocols of a row.

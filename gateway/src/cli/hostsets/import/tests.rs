@@ -127,8 +127,12 @@ fn stars_of_two_hosts_are_no_emphasis() {
     let sheet = import(
         "|Endpoint|Scheme|\n|-|-|\n|*.a.example.com,*.b.example.com|https|\n|*foo.example.org, *bar.example.org|https|",
     );
-    let rows: Vec<_> =
-        sheet.unwrap().rows.into_iter().map(|row| (row.host, row.within.unwrap_or_default())).collect();
+    let rows: Vec<_> = sheet
+        .unwrap()
+        .rows
+        .into_iter()
+        .map(|row| (row.host, row.within.unwrap_or_default()))
+        .collect();
     let expected = [
         ("*.a.example.com", ""),
         ("*.b.example.com", ""),
@@ -157,14 +161,20 @@ fn a_row_that_cannot_be_read_is_named_by_its_line() {
         ("| *microsoft.com | https |", "microsoft.com"),
         ("| a.example and b.example | https |", "`and`: "),
     ] {
-        let found = mistakes(&format!("| first.example.com | http |\n{row}\n| last.example.com | http |\n"));
-        assert!(matches!(found.as_slice(), [(4, message)] if message.contains(part)), "{row}: {found:?}");
+        let found = mistakes(&format!(
+            "| first.example.com | http |\n{row}\n| last.example.com | http |\n"
+        ));
+        assert!(
+            matches!(found.as_slice(), [(4, message)] if message.contains(part)),
+            "{row}: {found:?}"
+        );
     }
 }
 
 #[test]
 fn every_mistake_is_reported_at_once_and_repetitions_are_mistakes() {
-    let found = mistakes("| a.example | |\n| b.example | http |\n| B.example | https |\n| c! | http |\n");
+    let found =
+        mistakes("| a.example | |\n| b.example | http |\n| B.example | https |\n| c! | http |\n");
     let lines: Vec<usize> = found.iter().map(|(line, _)| *line).collect();
     assert_eq!(lines, [3, 5, 6]);
     assert_eq!(found[1].1, "`B.example` is listed in line 4 already");
@@ -186,7 +196,9 @@ fn html_rows_with_other_widths_are_mistakes() {
 
 #[test]
 fn a_page_without_such_a_table_is_refused() {
-    for page in ["", "text | text", "| Host | Port |\n|---|---|\n| a.example | 80 |\n", "<table><tr><td>a"] {
+    for page in
+        ["", "text | text", "| Host | Port |\n|---|---|\n| a.example | 80 |\n", "<table><tr><td>a"]
+    {
         assert_eq!(import(page).unwrap_err(), [Mistake::NoTable], "{page}");
     }
 }
