@@ -74,7 +74,7 @@ postern_setup_lab() {
 # The checks of shipped files. promtool comes out of its package alone: installing the package
 # would start a Prometheus server.
 postern_setup_checks() {
-    postern_need systemd-analyze systemd
+    postern_need systemd-analyze systemd tcpdump tcpdump
     local tools=$postern_target/tools
     PATH=$tools:$PATH
     command -v promtool >/dev/null && return

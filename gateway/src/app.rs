@@ -99,16 +99,6 @@ impl App {
         let resolver =
             Arc::new(dns::Resolver::new(&config.dns.upstreams, Arc::clone(&dns_metrics))?);
         let transparent = config.steering.mode == SteeringMode::Tproxy;
-        let proxy = match &config.proxy {
-            None => None,
-            Some(wanted) => {
-                let settings = settings(wanted, config.steering.mode);
-                let metrics = proxy::Metrics::register(&registry)?;
-                let (judge, resolver) = (Arc::clone(&judge), Arc::clone(&resolver));
-                // Bound after the policy below; the reloader needs the sessions first.
-                Some((settings, metrics, judge, resolver, wanted.drain_time))
-            }
-        };
         // The policy is checked before anything is bound: a wrong one leaves no trace.
         let intake = Intake::new(&config)?;
         intake.check().await?;
@@ -122,12 +112,14 @@ impl App {
                 ..dns::Limits::default()
             },
         };
-        let dns =
-            dns::Server::bind(&dns_settings, judge, Arc::clone(&resolver), dns_metrics).await?;
-        let proxy = match proxy {
+        let (asked, resolving) = (Arc::clone(&judge), Arc::clone(&resolver));
+        let dns = dns::Server::bind(&dns_settings, asked, resolving, dns_metrics).await?;
+        let proxy = match &config.proxy {
             None => None,
-            Some((settings, metrics, judge, resolver, drain_time)) => {
-                Some((Proxy::bind(&settings, judge, resolver, metrics)?, drain_time))
+            Some(wanted) => {
+                let settings = settings(wanted, config.steering.mode);
+                let metrics = proxy::Metrics::register(&registry)?;
+                Some((Proxy::bind(&settings, judge, resolver, metrics)?, wanted.drain_time))
             }
         };
         let sessions = proxy.as_ref().map(|(proxy, _)| proxy.sessions());
@@ -202,7 +194,7 @@ impl App {
 
     /// Serves until `stop`, then drains and takes the steering away. Reloads on `hangup`.
     ///
-    /// Returns whether everything ended as it should.
+    /// Returns whether everything ended as it should. If a part broke, the steering stays.
     pub(crate) async fn run(self, stop: CancellationToken, mut hangup: impl Hangup) -> bool {
         let Self { node, dns, proxy, admin, desk, reloader, watch, audit, steering, .. } = self;
         let mut serving = JoinSet::new();
@@ -244,11 +236,16 @@ impl App {
         }
         closing.cancel();
         while answering.join_next().await.is_some() {}
-        if let Some(steering) = steering
-            && let Err(error) = steering.remove()
-        {
-            tracing::error!(%error, "steering not removed");
-            sound = false;
+        match steering {
+            // As after a killed process: what nobody serves is shut, not open.
+            Some(_) if !sound => tracing::error!("the steering stays: everything is refused"),
+            Some(steering) => {
+                if let Err(error) = steering.remove() {
+                    tracing::error!(%error, "steering not removed");
+                    sound = false;
+                }
+            }
+            None => {}
         }
         audit.write(&Event::Stopped { node: &node }, clock::now());
         sound

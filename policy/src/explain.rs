@@ -164,13 +164,11 @@ fn nearness(rule: &Rule, host: &HostName, domain: Option<&str>) -> Option<Nearne
     if rule.pattern.matches(host) {
         return None;
     }
-    let (host, base) = (host.as_str(), rule.pattern.base().as_str());
-    let below = |name: &str, parent: &str| {
-        name.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'))
-    };
-    if host == base || below(host, base) || below(base, host) {
+    let base = rule.pattern.base();
+    if host == base || host.is_below(base) || base.is_below(host) {
         return Some(Nearness::Related);
     }
+    let (host, base) = (host.as_str(), base.as_str());
     if host.len().abs_diff(base.len()) <= MAX_EDITS {
         let edits = edits(host, base);
         if edits <= MAX_EDITS {

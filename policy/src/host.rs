@@ -74,6 +74,13 @@ impl HostName {
         &self.0
     }
 
+    /// Whether the name has at least one label more than `parent`, and ends in it at a label
+    /// boundary.
+    #[must_use]
+    pub fn is_below(&self, parent: &Self) -> bool {
+        self.0.strip_suffix(&*parent.0).is_some_and(|rest| rest.ends_with('.'))
+    }
+
     /// The labels, leftmost first.
     pub fn labels(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('.')

@@ -108,6 +108,10 @@ impl Watch {
             };
             let _ = tokio::time::timeout(PATIENCE, quiet).await;
             let _ = self.reloader.reload(Trigger::File, false).await;
+            // A link may lead elsewhere now.
+            if let Err(error) = self.arm() {
+                tracing::warn!(%error, "a file of the policy is not watched");
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, collections::BTreeSet, fmt};
 
 use super::cells::{Area, Cell, Cells, Part};
-use crate::host::HostName;
+use crate::host::{HostName, PatternKind};
 
 /// Names that one pattern stands for. In order of the names, all names first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,14 +33,12 @@ impl Cover {
     /// Whether `host` is one of the names.
     #[must_use]
     pub fn contains(&self, host: &HostName) -> bool {
-        let host = host.as_str();
-        let below = |name: &str| host.strip_suffix(name).is_some_and(|rest| rest.ends_with('.'));
         match self {
             Self::Everything => true,
-            Self::Exact(name) => host == name.as_str(),
-            Self::Below(name) => below(name.as_str()),
-            Self::Both(name) => host == name.as_str() || below(name.as_str()),
-            Self::Suffix(name) => host.ends_with(name.as_str()),
+            Self::Exact(name) => PatternKind::Exact.holds(name, host),
+            Self::Below(name) => PatternKind::Below.holds(name, host),
+            Self::Both(name) => PatternKind::Both.holds(name, host),
+            Self::Suffix(name) => PatternKind::Suffix.holds(name, host),
         }
     }
 

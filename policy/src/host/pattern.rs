@@ -57,7 +57,7 @@ impl HostPattern {
         let base = HostName::parse(rest)?;
         match (kind, within) {
             (PatternKind::Suffix, None) => return Err(InvalidHostPattern::SuffixNeedsWithin),
-            (PatternKind::Suffix, Some(parent)) if !is_below(&base, parent) => {
+            (PatternKind::Suffix, Some(parent)) if !base.is_below(parent) => {
                 return Err(InvalidHostPattern::OutsideWithin { within: parent.clone() });
             }
             (PatternKind::Exact | PatternKind::Below | PatternKind::Both, Some(_)) => {
@@ -79,20 +79,25 @@ impl HostPattern {
     /// decides is the [`HostTable`](super::HostTable).
     #[must_use]
     pub fn matches(&self, host: &HostName) -> bool {
-        let (host, base) = (host.as_str(), self.base.as_str());
-        let below = || host.strip_suffix(base).is_some_and(|rest| rest.ends_with('.'));
-        match self.kind {
-            PatternKind::Exact => host == base,
-            PatternKind::Below => below(),
-            PatternKind::Both => host == base || below(),
-            PatternKind::Suffix => host.ends_with(base),
-        }
+        self.kind.holds(&self.base, host)
     }
 
     /// The shape of the pattern.
     #[must_use]
     pub fn kind(&self) -> PatternKind {
         self.kind
+    }
+}
+
+impl PatternKind {
+    /// Whether a pattern of this shape and fixed text stands for `host`.
+    pub(crate) fn holds(self, base: &HostName, host: &HostName) -> bool {
+        match self {
+            Self::Exact => host == base,
+            Self::Below => host.is_below(base),
+            Self::Both => host == base || host.is_below(base),
+            Self::Suffix => host.as_str().ends_with(base.as_str()),
+        }
     }
 }
 
@@ -138,13 +143,6 @@ pub enum InvalidHostPattern {
     /// `within` beside a pattern that is bound to labels by its shape.
     #[error("`within` belongs to patterns such as `*x.example.com` only")]
     WithinOnlyForSuffix,
-}
-
-/// Whether `name` has at least one label more than `parent` and ends in it at a label boundary.
-fn is_below(name: &HostName, parent: &HostName) -> bool {
-    name.as_str()
-        .strip_suffix(parent.as_str())
-        .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 #[cfg(test)]

@@ -151,8 +151,8 @@ fn sample(pattern: &HostPattern) -> Option<HostName> {
 
 /// Whether `wide` matches every name that `narrow` does.
 fn covers(wide: &HostPattern, narrow: &HostPattern) -> bool {
-    let (outer, inner) = (wide.base().as_str(), narrow.base().as_str());
-    let below = inner.strip_suffix(outer).is_some_and(|rest| rest.ends_with('.'));
+    let (outer, inner) = (wide.base(), narrow.base());
+    let below = inner.is_below(outer);
     match (wide.kind(), narrow.kind()) {
         (PatternKind::Exact, PatternKind::Exact) => inner == outer,
         (PatternKind::Exact, PatternKind::Below | PatternKind::Both | PatternKind::Suffix) => false,
@@ -165,7 +165,7 @@ fn covers(wide: &HostPattern, narrow: &HostPattern) -> bool {
         (
             PatternKind::Suffix,
             PatternKind::Exact | PatternKind::Below | PatternKind::Both | PatternKind::Suffix,
-        ) => inner.ends_with(outer),
+        ) => PatternKind::Suffix.holds(outer, inner),
     }
 }
 
