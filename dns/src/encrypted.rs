@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use self::clerk::Clerk;
 pub use self::identity::{Identity, InvalidIdentity};
 use crate::{
+    limits::Limits,
     metrics::{Metrics, RefusedConnection},
     respond::Responder,
-    server::Limits,
 };
 
 /// Where to listen with encryption, and as whom.

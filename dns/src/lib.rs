@@ -6,8 +6,10 @@
 //! the rest. A denied question never reaches an upstream, and no answer to it is ever stored.
 
 pub mod address;
+mod bind;
 mod cache;
 mod encrypted;
+mod limits;
 mod metrics;
 mod plan;
 mod rates;
@@ -22,12 +24,14 @@ mod udp;
 mod upstream;
 pub mod wire;
 
+pub use bind::BindError;
 pub use encrypted::{Encrypted, Identity, InvalidIdentity};
+pub use limits::Limits;
 pub use metrics::Metrics;
 pub use resolver::{ResolveError, Resolver};
 pub use respond::Judge;
 pub use screen::BadAnswer;
-pub use server::{BindError, Limits, Server, Settings};
+pub use server::{Server, Settings};
 pub use upstream::{InvalidUpstream, Upstream, UpstreamError};
 
 #[cfg(test)]

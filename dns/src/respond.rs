@@ -17,12 +17,12 @@ use policy::{HostName, Reason, Record, Snapshot, Subscriber};
 use tokio::time::Instant;
 
 use crate::{
+    limits::Limits,
     metrics::{Metrics, Origin, Transport},
     plan,
     rates::{PLACES, Rate, Rates},
     resolver::{Found, Resolver},
     screen::Family,
-    server::Limits,
     upstream::UpstreamError,
     wire::{self, Answer, Dropped, Gate, MAX_TCP_ANSWER, Notice, Query},
 };

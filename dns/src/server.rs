@@ -1,12 +1,14 @@
 //! The listeners: bound together or not at all, stopped together.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc};
 
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    encrypted::{Dialect, Door, Encrypted, InvalidIdentity},
+    bind::BindError,
+    encrypted::{Dialect, Door, Encrypted},
+    limits::Limits,
     metrics::Metrics,
     resolver::Resolver,
     respond::{Judge, Responder},
@@ -29,73 +31,6 @@ pub struct Settings {
     pub transparent: bool,
     /// The bounds.
     pub limits: Limits,
-}
-
-/// Bounds of the listeners. [`Limits::default`] suits a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Questions a second of one subscriber whose class does not say; one second's worth may come
-    /// at once. UDP and connections are counted apart.
-    pub questions_per_second: u32,
-    /// Questions of one UDP listener that wait for an upstream; beyond, SERVFAIL at once.
-    pub udp_pending: usize,
-    /// Those of one source address (IPv6: one /64).
-    pub udp_pending_per_source: usize,
-    /// TCP connections of one listener; beyond, the newest is closed.
-    pub connections: usize,
-    /// TCP connections of one source address (IPv6: one /64).
-    pub connections_per_source: usize,
-    /// Questions of one TCP connection under way at once; beyond, it is not read from.
-    pub pending_per_connection: usize,
-    /// How long TLS, and HTTP/2 within it, may take to come about.
-    pub handshake: Duration,
-    /// How long a TCP connection may take for its next question, and to take an answer.
-    pub idle: Duration,
-}
-
-/// Why the resolver could not listen. Nothing is left bound.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum BindError {
-    /// The address cannot be had on UDP.
-    #[error("cannot listen on {address} over UDP")]
-    Udp {
-        /// As given.
-        address: SocketAddr,
-        /// What the kernel says.
-        source: Arc<io::Error>,
-    },
-    /// The address cannot be had on TCP.
-    #[error("cannot listen on {address} over TCP")]
-    Tcp {
-        /// As given, or with the port UDP got.
-        address: SocketAddr,
-        /// What the kernel says.
-        source: Arc<io::Error>,
-    },
-    /// TLS cannot be spoken with the certificate.
-    #[error("DNS over {protocol} cannot be served")]
-    Identity {
-        /// `TLS` or `HTTPS`.
-        protocol: &'static str,
-        /// What is wrong with it.
-        source: InvalidIdentity,
-    },
-    /// The upstream is this very listener: every question would come back.
-    #[error("the upstream {upstream} is the address {address} of this resolver itself")]
-    Loop {
-        /// As bound.
-        address: SocketAddr,
-        /// As configured.
-        upstream: SocketAddr,
-    },
-    /// The kernel does not let us take packets for other addresses.
-    #[error("cannot take steered packets on {address}; CAP_NET_ADMIN is needed for that")]
-    Transparent {
-        /// As given.
-        address: SocketAddr,
-        /// What the kernel says.
-        source: Arc<io::Error>,
-    },
 }
 
 /// The resolver, bound and not yet serving.
@@ -228,24 +163,6 @@ fn bind_pair(
         }
     }
 }
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            questions_per_second: 200,
-            udp_pending: 2_048,
-            udp_pending_per_source: 64,
-            connections: 1_024,
-            connections_per_source: 16,
-            pending_per_connection: 16,
-            handshake: Duration::from_secs(5),
-            idle: Duration::from_secs(10),
-        }
-    }
-}
-
-/// How long questions under way may take to finish once the server stops.
-pub(crate) const DRAIN: Duration = Duration::from_secs(2);
 
 /// Tries to find a port that is free on both transports.
 const PORT_ATTEMPTS: u32 = 8;

@@ -12,10 +12,11 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    bind::BindError,
     encrypted::{self, Door},
+    limits::{DRAIN, Limits},
     metrics::RefusedConnection,
     respond::Responder,
-    server::{BindError, DRAIN, Limits},
     sources::Sources,
 };
 

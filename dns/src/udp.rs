@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use socket::Socket;
 
 use crate::{
+    limits::{DRAIN, Limits},
     metrics::Transport,
     respond::{Asker, Reply, Responder},
-    server::{DRAIN, Limits},
     sources::Sources,
     wire::{Dropped, MAX_QUESTION},
 };

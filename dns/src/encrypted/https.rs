@@ -34,8 +34,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::clerk::Clerk;
 use crate::{
+    limits::{DRAIN, Limits},
     metrics::{RefusedConnection, Transport},
-    server::{DRAIN, Limits},
     wire::MAX_QUESTION,
 };
 

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::clerk::Clerk;
 use crate::{
+    limits::Limits,
     metrics::Transport,
-    server::Limits,
     wire::{Dropped, MAX_QUESTION},
 };
 

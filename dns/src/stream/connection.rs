@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     encrypted::Open,
+    limits::Limits,
     metrics::Transport,
     respond::{Asker, Reply, Responder},
-    server::Limits,
     wire::{Dropped, MAX_QUESTION},
 };
 

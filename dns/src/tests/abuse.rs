@@ -155,7 +155,12 @@ async fn says_which_address_is_taken_and_leaves_nothing_bound() {
     let listen = vec![free, world.address];
     let settings = Settings { listen, tls: None, https: None, transparent: false, limits };
     let error = Server::bind(&settings, judge, resolver, metrics).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("cannot listen on {} over UDP", world.address));
+    let expected = format!(
+        "cannot listen on {} over UDP; another process has the port: stop it, or choose another \
+         address in [dns]",
+        world.address
+    );
+    assert_eq!(error.to_string(), expected);
     UdpSocket::bind(free).await.unwrap();
     TcpListener::bind(free).await.unwrap();
 }

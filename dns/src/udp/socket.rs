@@ -21,7 +21,7 @@ use nix::{
 use socket2::{Domain, Protocol, Type};
 use tokio::{io::Interest, net::UdpSocket};
 
-use crate::server::BindError;
+use crate::bind::BindError;
 
 /// A bound socket.
 #[derive(Debug)]

@@ -39,7 +39,9 @@ pub(super) struct Listener {
 /// Why the admin API cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
-    #[error("cannot listen on the admin address {address}")]
+    #[error(
+        "cannot listen on the admin address {address}; if another process has the port, stop it or choose another in [admin]"
+    )]
     Bind { address: SocketAddr, source: io::Error },
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },

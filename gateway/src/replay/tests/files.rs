@@ -280,6 +280,23 @@ fn quic_hello_in_any_order_of_datagrams_is_read() {
     }
 }
 
+/// The stored inputs of the fuzz target: whatever they are, they are read to an end, and the same
+/// again.
+#[test]
+fn reads_stored_fuzz_inputs_the_same_again() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/corpus/capture");
+    let limits = || ReaderLimits { flows: 64, octets: 1 << 16 };
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let capture = std::fs::read(&path).unwrap();
+        let (first, again) = (read_within(&capture, limits()), read_within(&capture, limits()));
+        assert_eq!((first.asked, first.notes), (again.asked, again.notes), "{path:?}");
+        count += 1;
+    }
+    assert!(count > 5, "stored inputs are in their folder");
+}
+
 proptest! {
     #[test]
     fn bent_captures_never_panic(

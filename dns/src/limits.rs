@@ -1,0 +1,43 @@
+//! The bounds of the listeners.
+
+use std::time::Duration;
+
+/// Bounds of the listeners. [`Limits::default`] suits a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Questions a second of one subscriber whose class does not say; one second's worth may come
+    /// at once. UDP and connections are counted apart.
+    pub questions_per_second: u32,
+    /// Questions of one UDP listener that wait for an upstream; beyond, SERVFAIL at once.
+    pub udp_pending: usize,
+    /// Those of one source address (IPv6: one /64).
+    pub udp_pending_per_source: usize,
+    /// TCP connections of one listener; beyond, the newest is closed.
+    pub connections: usize,
+    /// TCP connections of one source address (IPv6: one /64).
+    pub connections_per_source: usize,
+    /// Questions of one TCP connection under way at once; beyond, it is not read from.
+    pub pending_per_connection: usize,
+    /// How long TLS, and HTTP/2 within it, may take to come about.
+    pub handshake: Duration,
+    /// How long a TCP connection may take for its next question, and to take an answer.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            questions_per_second: 200,
+            udp_pending: 2_048,
+            udp_pending_per_source: 64,
+            connections: 1_024,
+            connections_per_source: 16,
+            pending_per_connection: 16,
+            handshake: Duration::from_secs(5),
+            idle: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How long questions under way may take to finish once the server stops.
+pub(crate) const DRAIN: Duration = Duration::from_secs(2);
