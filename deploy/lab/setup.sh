@@ -71,8 +71,8 @@ postern_setup_lab() {
         conntrack conntrack curl curl openssl openssl kdig knot-dnsutils
 }
 
-# The checks of shipped files. promtool comes out of its package alone: installing the package
-# would start a Prometheus server.
+# The checkers of shipped files, and tcpdump to record a journey. promtool comes out of its package
+# alone: installing the package would start a Prometheus server.
 postern_setup_checks() {
     postern_need systemd-analyze systemd tcpdump tcpdump
     local tools=$postern_target/tools

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-#[expect(dead_code, unused_imports, reason = "each target uses a part of the module")]
+#[expect(dead_code, reason = "each target uses a part of the module")]
 #[path = "../../../gateway/src/proxy"]
 mod proxy {
     pub(crate) mod hello;
@@ -16,8 +16,8 @@ mod gateway {
     pub(crate) mod replay;
 }
 
-use libfuzzer_sys::fuzz_target;
 use gateway::replay::{Frames, Reader, ReaderLimits, Sighting};
+use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|octets: &[u8]| {
     assert_eq!(read(octets), read(octets));

@@ -32,7 +32,11 @@ mod pure;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod replay;
+#[cfg(test)]
 mod repository;
+#[cfg(test)]
+mod sarif;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
