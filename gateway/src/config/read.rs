@@ -1,5 +1,7 @@
 //! From text to [`Config`], with every finding.
 
+mod dns;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -10,15 +12,11 @@ use std::{
     time::Duration,
 };
 
-use dns::Upstream;
 use policy::{Diagnostic, Environment, Severity};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{
-    AdminConfig, AdminTls, Config, DnsConfig, EncryptedConfig, LogConfig, ProxyConfig,
-    SteeringConfig, SteeringMode,
-};
+use super::{AdminConfig, AdminTls, Config, LogConfig, ProxyConfig, SteeringConfig, SteeringMode};
 use crate::proxy::Limits;
 
 #[derive(Deserialize)]
@@ -31,7 +29,7 @@ struct Document {
     last_good: Option<PathBuf>,
     #[serde(default)]
     steering: Option<Spanned<Steering>>,
-    dns: Dns,
+    dns: dns::Dns,
     proxy: Option<Proxy>,
     admin: Admin,
     radius: Option<Spanned<BTreeMap<String, toml::Value>>>,
@@ -52,31 +50,6 @@ struct Steering {
     mark: u32,
     #[serde(default = "default_mark")]
     table: u32,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Dns {
-    listen: Vec<Spanned<String>>,
-    upstreams: Spanned<Vec<Spanned<String>>>,
-    tls: Option<Encrypted>,
-    https: Option<Encrypted>,
-    #[serde(default)]
-    limits: DnsLimits,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Encrypted {
-    listen: Spanned<Vec<Spanned<String>>>,
-    certificate: PathBuf,
-    key: PathBuf,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DnsLimits {
-    qps_per_subscriber: Option<Spanned<u32>>,
 }
 
 #[derive(Deserialize)]
@@ -275,49 +248,6 @@ impl Steering {
             install: install && mode != SteeringMode::None,
             mark,
             table,
-        }
-    }
-}
-
-impl Dns {
-    fn check(self, folder: &Path, findings: &mut Findings) -> DnsConfig {
-        if self.listen.is_empty() {
-            findings.error("GW0004", 0..0, "the resolver has no address to listen on", None);
-        }
-        let span = self.upstreams.span();
-        let upstreams: Vec<Upstream> = self
-            .upstreams
-            .into_inner()
-            .into_iter()
-            .filter_map(|text| findings.parse(text))
-            .collect();
-        if upstreams.is_empty() {
-            let message = "no upstream resolver can be asked about allowed names";
-            findings.error("GW0004", span, message, Some("for example \"udp://198.51.100.53\""));
-        }
-        let qps = self.limits.qps_per_subscriber;
-        let default = dns::Limits::default().questions_per_second;
-        DnsConfig {
-            listen: findings.addresses(self.listen),
-            upstreams,
-            tls: self.tls.map(|tls| tls.check(folder, findings)),
-            https: self.https.map(|https| https.check(folder, findings)),
-            qps_per_subscriber: qps.map_or(default, |number| findings.limit(&number)),
-        }
-    }
-}
-
-impl Encrypted {
-    fn check(self, folder: &Path, findings: &mut Findings) -> EncryptedConfig {
-        let Self { listen, certificate, key } = self;
-        if listen.get_ref().is_empty() {
-            let message = "the encrypted listener has no address to listen on";
-            findings.error("GW0004", listen.span(), message, None);
-        }
-        EncryptedConfig {
-            listen: findings.addresses(listen.into_inner()),
-            certificate: folder.join(certificate),
-            key: folder.join(key),
         }
     }
 }
