@@ -7,7 +7,7 @@
 mod pattern;
 mod table;
 
-use std::{borrow::Cow, fmt, net::Ipv4Addr, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 pub use pattern::{HostPattern, InvalidHostPattern, PatternKind};
 pub use table::HostTable;
@@ -19,7 +19,7 @@ pub use table::HostTable;
 /// `a-z 0-9 - _` (RFC 1035 section 2.3.4; the underscore is in use for service names). Never an
 /// address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostName(Box<str>);
+pub struct HostName(String);
 
 impl HostName {
     /// Octets in a name without its trailing dot (RFC 1035 section 3.1: 255 on the wire).
@@ -40,7 +40,7 @@ impl HostName {
             Cow::Owned(idna::domain_to_ascii(text).map_err(|_| InvalidHostName::NotIdna)?)
         };
         check(&ascii)?;
-        Ok(Self(ascii.to_ascii_lowercase().into_boxed_str()))
+        Ok(Self(ascii.to_ascii_lowercase()))
     }
 
     /// Reads a name from the labels of a DNS question, which may hold any octet.
@@ -51,21 +51,9 @@ impl HostName {
     pub fn from_wire_labels<'a>(
         labels: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, InvalidHostName> {
-        let mut text = String::new();
-        for (index, label) in labels.into_iter().enumerate() {
-            if index > 0 {
-                text.push('.');
-            }
-            for &octet in label {
-                if octet == b'.' || !octet.is_ascii() {
-                    return Err(InvalidHostName::ForbiddenOctet { octet });
-                }
-                text.push(char::from(octet));
-            }
-        }
-        check(&text)?;
-        text.make_ascii_lowercase();
-        Ok(Self(text.into_boxed_str()))
+        let mut memory = HostMemory::default();
+        memory.read_wire_labels(labels)?;
+        Ok(memory.0)
     }
 
     /// The name as text, in normal form.
@@ -84,6 +72,52 @@ impl HostName {
     /// The labels, leftmost first.
     pub fn labels(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('.')
+    }
+}
+
+/// Memory for one name at a time: reading the next one takes no more unless it is longer than all
+/// before.
+#[derive(Debug)]
+pub struct HostMemory(HostName);
+
+impl HostMemory {
+    /// As [`HostName::from_wire_labels`], in place of the name before.
+    ///
+    /// # Errors
+    ///
+    /// As [`HostName::from_wire_labels`].
+    pub fn read_wire_labels<'a>(
+        &mut self,
+        labels: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<&HostName, InvalidHostName> {
+        // Until it is checked, nobody can get at the text.
+        let text = &mut self.0.0;
+        text.clear();
+        for (index, label) in labels.into_iter().enumerate() {
+            if index > 0 {
+                text.push('.');
+            }
+            match std::str::from_utf8(label) {
+                Ok(label) if label.is_ascii() && !label.as_bytes().contains(&b'.') => {
+                    text.push_str(label);
+                }
+                Ok(_) | Err(_) => {
+                    let forbidden = |octet: &u8| *octet == b'.' || !octet.is_ascii();
+                    let octet = label.iter().copied().find(forbidden).unwrap_or(b'.');
+                    return Err(InvalidHostName::ForbiddenOctet { octet });
+                }
+            }
+        }
+        check(text)?;
+        text.make_ascii_lowercase();
+        Ok(&self.0)
+    }
+}
+
+impl Default for HostMemory {
+    fn default() -> Self {
+        // Room for most names.
+        Self(HostName(String::with_capacity(64)))
     }
 }
 
@@ -164,22 +198,22 @@ fn check(text: &str) -> Result<(), InvalidHostName> {
     if text.len() > HostName::MAX_LENGTH {
         return Err(InvalidHostName::TooLong { length: text.len() });
     }
-    let mut last = "";
-    for label in text.split('.') {
+    let mut last: &[u8] = &[];
+    for label in text.as_bytes().split(|octet| *octet == b'.') {
         if label.is_empty() {
             return Err(InvalidHostName::EmptyLabel);
         }
         if label.len() > HostName::MAX_LABEL {
             return Err(InvalidHostName::LabelTooLong { length: label.len() });
         }
-        if let Some(octet) = label.bytes().find(|octet| !may_stand_in_label(*octet)) {
+        if let Some(octet) = label.iter().copied().find(|octet| !may_stand_in_label(*octet)) {
             return Err(InvalidHostName::ForbiddenOctet { octet });
         }
         last = label;
     }
     // A last label that is a number makes the whole an IPv4 address to client libraries, which
     // take 127.1 and 0x7f000001 as well (WHATWG URL, "ends in a number checker").
-    if is_number(last) || text.parse::<Ipv4Addr>().is_ok() {
+    if is_number(last) {
         return Err(InvalidHostName::IpLiteral);
     }
     Ok(())
@@ -189,14 +223,14 @@ fn may_stand_in_label(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_'
 }
 
-fn is_number(label: &str) -> bool {
-    if label.bytes().all(|octet| octet.is_ascii_digit()) {
+fn is_number(label: &[u8]) -> bool {
+    if label.iter().all(u8::is_ascii_digit) {
         return true;
     }
     label
-        .strip_prefix("0x")
-        .or_else(|| label.strip_prefix("0X"))
-        .is_some_and(|digits| digits.bytes().all(|octet| octet.is_ascii_hexdigit()))
+        .strip_prefix(b"0x")
+        .or_else(|| label.strip_prefix(b"0X"))
+        .is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 #[cfg(test)]

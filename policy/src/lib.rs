@@ -82,7 +82,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use drift::{Drift, DriftRow, InvalidDrift, drift, drift_sets};
 pub use explain::{ClassChoice, Explanation, NearMiss, Nearness, Weighed, explain};
 pub use host::{
-    HostName, HostPattern, HostTable, InvalidHostName, InvalidHostPattern, PatternKind,
+    HostMemory, HostName, HostPattern, HostTable, InvalidHostName, InvalidHostPattern, PatternKind,
 };
 pub use lines::LineIndex;
 pub use parts::{File, Parts, Unreadable, Wanted};
