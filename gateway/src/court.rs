@@ -2,10 +2,14 @@
 //!
 //! Every part that judges traffic asks here, so that DNS and the proxy cannot disagree.
 
+mod decisions;
+
 use std::{net::IpAddr, sync::Arc};
 
 use policy::{Record, Snapshot, Subscriber, Verdict};
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::Registry;
+
+use decisions::Decisions;
 
 use crate::{clock, log::DecisionLog, store::Store};
 
@@ -13,19 +17,14 @@ use crate::{clock, log::DecisionLog, store::Store};
 #[derive(Debug)]
 pub(crate) struct Court {
     store: Store,
-    decisions: IntCounterVec,
+    decisions: Decisions,
     log: Option<DecisionLog>,
 }
 
 impl Court {
     /// A court without a policy; it denies everything until one is published.
     pub(crate) fn new(registry: &Registry, log: Option<DecisionLog>) -> prometheus::Result<Self> {
-        let decisions = IntCounterVec::new(
-            Opts::new(DECISIONS, "Judgements by protocol, class, verdict and reason."),
-            &["protocol", "class", "verdict", "reason"],
-        )?;
-        registry.register(Box::new(decisions.clone()))?;
-        Ok(Self { store: Store::default(), decisions, log })
+        Ok(Self { store: Store::default(), decisions: Decisions::new(registry)?, log })
     }
 
     /// The policy in force.
@@ -49,7 +48,7 @@ impl dns::Judge for Court {
 
     fn record(&self, record: &Record<'_>) {
         let Record { protocol, class, verdict, reason, .. } = record;
-        self.decisions.with_label_values(&[protocol, class, verdict.label(), reason.label()]).inc();
+        self.decisions.count(record);
         if let Some(log) = &self.log {
             log.write(record, clock::now());
         }
@@ -66,6 +65,3 @@ impl dns::Judge for Court {
         }
     }
 }
-
-/// Judgements by protocol, class, verdict and reason.
-const DECISIONS: &str = "postern_decisions_total";
