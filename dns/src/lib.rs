@@ -2,7 +2,7 @@
 //!
 //! A question is read by [`wire`], judged by [`policy::decide`], turned into a plan by `plan` and
 //! `special`, and, if the name is listed, resolved by the operator's own upstreams and screened.
-//! `wire`, `plan`, `special`, `screen`, `rates` and [`address`] are pure; sockets, clocks and locks are in
+//! `wire`, `plan`, `special`, `screen`, `packets`, `rates` and [`address`] are pure; sockets, clocks and locks are in
 //! the rest. A denied question never reaches an upstream, and no answer to it is ever stored.
 
 pub mod address;
@@ -11,6 +11,7 @@ mod cache;
 mod encrypted;
 mod limits;
 mod metrics;
+mod packets;
 mod plan;
 mod rates;
 mod resolver;

@@ -1,10 +1,12 @@
 //! The bounds of the listeners.
 
-use std::time::Duration;
+use std::{num::NonZero, time::Duration};
 
 /// Bounds of the listeners. [`Limits::default`] suits a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Threads that answer what arrives at one UDP address, with a socket each.
+    pub udp_threads: usize,
     /// Questions a second of one subscriber whose class does not say; one second's worth may come
     /// at once. UDP and connections are counted apart.
     pub questions_per_second: u32,
@@ -27,6 +29,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            udp_threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             questions_per_second: 200,
             udp_pending: 2_048,
             udp_pending_per_source: 64,

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    local::LocalHistogram,
 };
 
 use crate::{
@@ -14,10 +15,14 @@ use crate::{
 /// The handles of the DNS metrics, made once.
 #[derive(Debug)]
 pub struct Metrics {
-    query_seconds: HistogramVec,
-    responses: IntCounterVec,
-    dropped: IntCounterVec,
-    cache: IntCounterVec,
+    /// By origin.
+    query_seconds: [Histogram; Origin::ALL.len()],
+    /// By transport and response code.
+    responses: [[IntCounter; Rcode::ALL.len()]; Transport::ALL.len()],
+    /// By reason.
+    dropped: [IntCounter; Dropped::ALL.len()],
+    cache_hits: IntCounter,
+    cache_misses: IntCounter,
     pending: IntGauge,
     rate_buckets: IntGauge,
     rate_takeovers: IntCounter,
@@ -33,6 +38,23 @@ pub(crate) enum Origin {
     Local,
     Cache,
     Upstream,
+}
+
+/// What was said to a question, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) rcode: Rcode,
+    pub(crate) origin: Origin,
+}
+
+/// What one thread counted since it was added up. Counters that threads share cost each of them more
+/// than an answer does.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    transport: Transport,
+    /// By origin and response code.
+    said: [[u64; Rcode::ALL.len()]; Origin::ALL.len()],
+    query_seconds: [LocalHistogram; Origin::ALL.len()],
 }
 
 /// How a question came in.
@@ -65,14 +87,23 @@ impl Metrics {
     /// One of the names is already in the registry.
     pub fn register(registry: &Registry) -> Result<Arc<Self>, prometheus::Error> {
         let counter = |name, help, label| IntCounterVec::new(Opts::new(name, help), label);
+        let query_seconds = HistogramVec::new(
+            HistogramOpts::new(QUERY_SECONDS, QUERY_SECONDS_HELP).buckets(BUCKETS.to_vec()),
+            &["source"],
+        )?;
+        let responses = counter(RESPONSES, RESPONSES_HELP, &["transport", "rcode"])?;
+        let dropped = counter(DROPPED, DROPPED_HELP, &["reason"])?;
+        let cache = counter(CACHE, CACHE_HELP, &["result"])?;
         let metrics = Self {
-            query_seconds: HistogramVec::new(
-                HistogramOpts::new(QUERY_SECONDS, QUERY_SECONDS_HELP).buckets(BUCKETS.to_vec()),
-                &["source"],
-            )?,
-            responses: counter(RESPONSES, RESPONSES_HELP, &["transport", "rcode"])?,
-            dropped: counter(DROPPED, DROPPED_HELP, &["reason"])?,
-            cache: counter(CACHE, CACHE_HELP, &["result"])?,
+            query_seconds: Origin::ALL
+                .map(|origin| query_seconds.with_label_values(&[origin.label()])),
+            responses: Transport::ALL.map(|transport| {
+                let transport = transport.label();
+                Rcode::ALL.map(|rcode| responses.with_label_values(&[transport, rcode.label()]))
+            }),
+            dropped: Dropped::ALL.map(|reason| dropped.with_label_values(&[reason.label()])),
+            cache_hits: cache.with_label_values(&["hit"]),
+            cache_misses: cache.with_label_values(&["miss"]),
             pending: IntGauge::new(PENDING, PENDING_HELP)?,
             rate_buckets: IntGauge::new(RATE_BUCKETS, RATE_BUCKETS_HELP)?,
             rate_takeovers: IntCounter::new(RATE_TAKEOVERS, RATE_TAKEOVERS_HELP)?,
@@ -90,22 +121,16 @@ impl Metrics {
         };
         // A series that was never touched would be missing from the first scrape, and an alert
         // on its rise would not see it.
-        for origin in [Origin::Local, Origin::Cache, Origin::Upstream] {
-            metrics.query_seconds.with_label_values(&[origin.label()]);
-        }
-        for reason in Dropped::ALL {
-            metrics.dropped.with_label_values(&[reason.label()]);
-        }
         for kind in UpstreamError::LABELS {
             metrics.upstream_failures.with_label_values(&[kind]);
         }
         for reason in RefusedConnection::ALL {
             metrics.refused_connections.with_label_values(&[reason.label()]);
         }
-        registry.register(Box::new(metrics.query_seconds.clone()))?;
-        registry.register(Box::new(metrics.responses.clone()))?;
-        registry.register(Box::new(metrics.dropped.clone()))?;
-        registry.register(Box::new(metrics.cache.clone()))?;
+        registry.register(Box::new(query_seconds))?;
+        registry.register(Box::new(responses))?;
+        registry.register(Box::new(dropped))?;
+        registry.register(Box::new(cache))?;
         registry.register(Box::new(metrics.pending.clone()))?;
         registry.register(Box::new(metrics.rate_buckets.clone()))?;
         registry.register(Box::new(metrics.rate_takeovers.clone()))?;
@@ -116,23 +141,53 @@ impl Metrics {
         Ok(Arc::new(metrics))
     }
 
-    pub(crate) fn answered(
-        &self,
-        transport: Transport,
-        rcode: Rcode,
-        origin: Origin,
-        elapsed: Duration,
-    ) {
-        self.responses.with_label_values(&[transport.label(), rcode.label()]).inc();
-        self.query_seconds.with_label_values(&[origin.label()]).observe(elapsed.as_secs_f64());
+    /// Counts one answer.
+    pub(crate) fn answered(&self, transport: Transport, said: Said, elapsed: Duration) {
+        let Said { rcode, origin } = said;
+        if let Some(counter) = self.response(transport, rcode) {
+            counter.inc();
+        }
+        if let Some(histogram) = self.query_seconds.get(origin as usize) {
+            histogram.observe(elapsed.as_secs_f64());
+        }
+    }
+
+    /// A tally of what one thread answers over `transport`.
+    pub(crate) fn tally(&self, transport: Transport) -> Tally {
+        Tally {
+            transport,
+            said: [[0; Rcode::ALL.len()]; Origin::ALL.len()],
+            query_seconds: self.query_seconds.each_ref().map(Histogram::local),
+        }
+    }
+
+    /// Adds up what `tally` counted, whose answers took `elapsed`.
+    pub(crate) fn add(&self, tally: &mut Tally, elapsed: Duration) {
+        let seconds = elapsed.as_secs_f64();
+        for (counts, histogram) in tally.said.iter_mut().zip(&tally.query_seconds) {
+            for (rcode, count) in Rcode::ALL.into_iter().zip(counts) {
+                let count = std::mem::take(count);
+                if let Some(counter) = self.response(tally.transport, rcode).filter(|_| count > 0) {
+                    counter.inc_by(count);
+                    (0..count).for_each(|_| histogram.observe(seconds));
+                }
+            }
+            histogram.flush();
+        }
+    }
+
+    fn response(&self, transport: Transport, rcode: Rcode) -> Option<&IntCounter> {
+        self.responses.get(transport as usize)?.get(rcode as usize)
     }
 
     pub(crate) fn dropped(&self, reason: Dropped) {
-        self.dropped.with_label_values(&[reason.label()]).inc();
+        if let Some(counter) = self.dropped.get(reason as usize) {
+            counter.inc();
+        }
     }
 
     pub(crate) fn cache(&self, hit: bool) {
-        self.cache.with_label_values(&[if hit { "hit" } else { "miss" }]).inc();
+        if hit { &self.cache_hits } else { &self.cache_misses }.inc();
     }
 
     pub(crate) fn pending(&self) -> &IntGauge {
@@ -142,7 +197,9 @@ impl Metrics {
     /// How many rate buckets are in use, and whether one of them was just taken over.
     pub(crate) fn rated(&self, used: usize, is_taken_over: bool) {
         self.rate_buckets.set(i64::try_from(used).unwrap_or(i64::MAX));
-        self.rate_takeovers.inc_by(u64::from(is_taken_over));
+        if is_taken_over {
+            self.rate_takeovers.inc();
+        }
     }
 
     pub(crate) fn connections(&self) -> &IntGauge {
@@ -162,7 +219,20 @@ impl Metrics {
     }
 }
 
+impl Tally {
+    /// Counts one answer.
+    pub(crate) fn answered(&mut self, Said { rcode, origin }: Said) {
+        if let Some(count) =
+            self.said.get_mut(origin as usize).and_then(|said| said.get_mut(rcode as usize))
+        {
+            *count += 1;
+        }
+    }
+}
+
 impl Origin {
+    const ALL: [Self; 3] = [Self::Local, Self::Cache, Self::Upstream];
+
     fn label(self) -> &'static str {
         match self {
             Self::Local => "local",
@@ -173,6 +243,8 @@ impl Origin {
 }
 
 impl Transport {
+    const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Https];
+
     fn label(self) -> &'static str {
         match self {
             Self::Udp => "udp",

@@ -170,13 +170,8 @@ fn no_data(ttl: u32) -> Answer {
 /// denial could not be remembered even for seconds (RFC 2308 section 5), and would be asked for
 /// again and again.
 fn ours(ttl: u32) -> Authority {
-    let name =
-        |label: &[u8]| Name::from_labels([label, b"invalid".as_slice()]).unwrap_or_else(Name::root);
-    Authority {
-        zone: Name::root(),
-        server: name(b"postern"),
-        person: name(b"nobody"),
-        numbers: [1, ttl, ttl, ttl],
-        ttl,
-    }
+    const SERVER: Name = Name::fixed(b"\x07postern\x07invalid\0");
+    const PERSON: Name = Name::fixed(b"\x06nobody\x07invalid\0");
+    let (server, person) = (SERVER, PERSON);
+    Authority { zone: Name::root(), server, person, numbers: [1, ttl, ttl, ttl], ttl }
 }

@@ -1,8 +1,9 @@
 //! One question, from its bytes to the bytes of its answer.
 //!
-//! The order never changes: gate, rate, subscriber, decision, plan, answer. A question that had to wait
-//! for an upstream is judged again before its answer leaves, so that nothing is said under a
-//! policy, or to a SIM in a state, that no longer holds.
+//! The order never changes: gate, subscriber, rate, decision, plan, answer. A question that had to
+//! wait for an upstream is judged again before its answer leaves, so that nothing is said under a
+//! policy, or to a SIM in a state, that no longer holds. All transports come here; a thread that
+//! answers many questions brings a [`Slate`] of its own, on which nothing needs to be allocated.
 
 mod rate;
 mod step;
@@ -10,21 +11,23 @@ mod step;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use jiff::Timestamp;
-use policy::{HostName, Reason, Record, Snapshot, Subscriber};
+use policy::{HostMemory, HostName, Reason, Record, Snapshot, Subscriber};
 use tokio::time::Instant;
 
 use crate::{
     limits::Limits,
-    metrics::{Metrics, Origin, Transport},
+    metrics::{Metrics, Origin, Said, Transport},
+    packets::{PACKETS, Packets},
     plan,
     rates::{PLACES, Rate, Rates},
     resolver::{Found, Resolver},
     screen::Family,
     upstream::UpstreamError,
-    wire::{self, Answer, Dropped, Gate, MAX_TCP_ANSWER, Notice, Query},
+    wire::{Answer, Dropped, MAX_TCP_ANSWER, Notice, Query, Reading},
 };
 
 /// What the resolver needs from the gateway around it.
@@ -61,6 +64,41 @@ pub(crate) struct Asker {
     pub(crate) to: Option<SocketAddr>,
     /// How it came.
     pub(crate) transport: Transport,
+}
+
+/// What questions are judged by: the policy in force at one moment, and that moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Moment {
+    snapshot: Option<Arc<Snapshot>>,
+    now: Timestamp,
+    started: Instant,
+}
+
+/// The memory one question is worked out in, kept from one to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Slate {
+    query: Query,
+    host: HostMemory,
+    packets: Option<Packets>,
+}
+
+/// Who asks, and when.
+#[derive(Clone, Copy, Debug)]
+struct Sitting<'s> {
+    asker: Asker,
+    subscriber: &'s Subscriber,
+    moment: &'s Moment,
+}
+
+/// What became of a message so far.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// It gets no answer.
+    Silence,
+    /// Its answer is written.
+    Said(Said),
+    /// Its answer comes from [`Responder::finish`].
+    Later(Box<Waiting>),
 }
 
 /// What becomes of a message.
@@ -101,6 +139,8 @@ struct Ended {
 /// What is to be done next about a question.
 enum Step {
     Say(Answer, Origin),
+    /// Nothing: the answer lay ready and is written.
+    Written(Said),
     Ask(Search),
 }
 
@@ -125,51 +165,95 @@ impl Responder {
         &self.metrics
     }
 
-    /// Answers `message` at once if nobody has to be asked.
-    pub(crate) fn take(&self, message: &[u8], asker: Asker) -> Reply {
-        let started = Instant::now();
+    /// The present moment.
+    pub(crate) fn moment(&self) -> Moment {
+        let (snapshot, now) = (self.judge.snapshot(), self.judge.now());
+        Moment { snapshot, now, started: Instant::now() }
+    }
+
+    /// Writes the answer to `message` in place of what `answer` holds, if nobody has to be asked.
+    /// Whoever calls counts it.
+    pub(crate) fn begin(
+        &self,
+        message: &[u8],
+        asker: Asker,
+        moment: &Moment,
+        slate: &mut Slate,
+        answer: &mut Vec<u8>,
+    ) -> Begun {
         if !can_be_answered(asker) {
             self.metrics.dropped(Dropped::Source);
-            return Reply::Silence;
+            return Begun::Silence;
         }
-        let (query, rejected) = match wire::read(message) {
-            Gate::Drop(reason) => {
+        let rejected = match slate.query.read(message) {
+            Reading::Drop(reason) => {
                 self.metrics.dropped(reason);
-                return Reply::Silence;
+                return Begun::Silence;
             }
-            Gate::Reject(query, rcode) => (query, Some(rcode)),
-            Gate::Ask(query) => (query, None),
+            Reading::Reject(rcode) => Some(rcode),
+            Reading::Ask => None,
         };
-        if let Rate::Over { slips } = self.rate(&query, asker, started) {
-            return self.over_rate(&query, slips, asker, started);
+        let subscriber = &self.judge.subscriber(asker.from.ip());
+        let sitting = Sitting { asker, subscriber, moment };
+        if let Rate::Over { slips } = self.rate(&slate.query, sitting) {
+            return self.over_rate(&slate.query, slips, asker, answer);
         }
-        if let Some(rcode) = rejected {
-            let answer = Answer::empty(rcode);
-            return Reply::Now(self.write(&query, &answer, Origin::Local, asker, started));
-        }
-        match self.step(&query, asker, None) {
-            Step::Say(answer, origin) => {
-                Reply::Now(self.write(&query, &answer, origin, asker, started))
+        let step = match rejected {
+            Some(rcode) => Step::Say(Answer::empty(rcode), Origin::Local),
+            None => self.step(slate, sitting, None, answer),
+        };
+        match step {
+            Step::Say(said, origin) => {
+                Begun::Said(write(&slate.query, &said, origin, asker.transport, answer))
             }
-            Step::Ask(search) => Reply::Later(Box::new(Waiting { query, asker, started, search })),
+            Step::Written(said) => Begun::Said(said),
+            Step::Ask(search) => {
+                let (query, started) = (slate.query.clone(), moment.started);
+                Begun::Later(Box::new(Waiting { query, asker, started, search }))
+            }
+        }
+    }
+
+    /// Answers `message` at once if nobody has to be asked.
+    pub(crate) fn take(&self, message: &[u8], asker: Asker) -> Reply {
+        let (moment, mut answer) = (self.moment(), Vec::new());
+        match self.begin(message, asker, &moment, &mut Slate::default(), &mut answer) {
+            Begun::Silence => Reply::Silence,
+            Begun::Said(said) => {
+                self.metrics.answered(asker.transport, said, moment.started.elapsed());
+                Reply::Now(answer)
+            }
+            Begun::Later(waiting) => Reply::Later(waiting),
         }
     }
 
     /// Asks the upstreams, judges again, and answers.
     pub(crate) async fn finish(&self, waiting: Waiting) -> Vec<u8> {
         let Waiting { query, asker, started, mut search } = waiting;
+        let (mut slate, mut answer) = (Slate { query, ..Slate::default() }, Vec::new());
+        let mut last = (plan::failed(Notice::Other), Origin::Upstream);
         for _ in 0..MAX_SEARCHES {
             let Search { snapshot, host, slot } = search;
             let found = self.resolver.ask(&snapshot, &host, slot).await;
-            match self.step(&query, asker, Some(&Ended { host, slot, found })) {
+            let ended = Ended { host, slot, found };
+            let (moment, subscriber) = (self.moment(), self.judge.subscriber(asker.from.ip()));
+            let sitting = Sitting { asker, subscriber: &subscriber, moment: &moment };
+            match self.step(&mut slate, sitting, Some(&ended), &mut answer) {
                 Step::Say(answer, origin) => {
-                    return self.write(&query, &answer, origin, asker, started);
+                    last = (answer, origin);
+                    break;
+                }
+                Step::Written(said) => {
+                    self.metrics.answered(asker.transport, said, started.elapsed());
+                    return answer;
                 }
                 Step::Ask(next) => search = next,
             }
         }
-        let answer = plan::failed(Notice::Other);
-        self.write(&query, &answer, Origin::Upstream, asker, started)
+        let (said, origin) = last;
+        let said = write(&slate.query, &said, origin, asker.transport, &mut answer);
+        self.metrics.answered(asker.transport, said, started.elapsed());
+        answer
     }
 
     /// Answers `message`, however long that takes; `None` says nothing.
@@ -181,30 +265,55 @@ impl Responder {
         }
     }
 
-    /// Says that there is no room to wait.
-    pub(crate) fn turn_away(&self, waiting: &Waiting) -> Vec<u8> {
-        let Waiting { query, asker, started, search: Search { snapshot, host, .. } } = waiting;
+    /// Writes that there is no room to wait. Whoever calls counts it.
+    pub(crate) fn turn_away(&self, waiting: &Waiting, answer: &mut Vec<u8>) -> Said {
+        let Waiting { query, asker, search: Search { snapshot, host, .. }, .. } = waiting;
         let subscriber = self.judge.subscriber(asker.from.ip());
         let reason = Reason::Limit;
         let record = Record::denied(&subscriber, PROTOCOL, reason, Some(snapshot), asker.to);
         self.judge.record(&Record { host: Some(host), ..record });
-        self.write(query, &plan::failed(Notice::NetworkError), Origin::Local, *asker, *started)
+        let said = plan::failed(Notice::NetworkError);
+        write(query, &said, Origin::Local, asker.transport, answer)
     }
+}
 
-    fn write(
-        &self,
-        query: &Query,
-        answer: &Answer,
-        origin: Origin,
-        asker: Asker,
-        started: Instant,
-    ) -> Vec<u8> {
-        let limit = match asker.transport {
-            Transport::Udp => query.udp_limit(),
-            Transport::Tcp | Transport::Tls | Transport::Https => MAX_TCP_ANSWER,
-        };
-        self.metrics.answered(asker.transport, answer.rcode, origin, started.elapsed());
-        answer.write(query, limit)
+impl Moment {
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+}
+
+impl Waiting {
+    /// How long it waits already.
+    pub(crate) fn waited(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Slate {
+    /// With room for answers that lie ready.
+    pub(crate) fn with_packets() -> Self {
+        Self { packets: Some(Packets::new(PACKETS)), ..Self::default() }
+    }
+}
+
+/// Writes `said` in place of what `answer` holds.
+fn write(
+    query: &Query,
+    said: &Answer,
+    origin: Origin,
+    transport: Transport,
+    answer: &mut Vec<u8>,
+) -> Said {
+    said.write_to(query, limit(query, transport), answer);
+    Said { rcode: said.rcode, origin }
+}
+
+/// Octets of the longest answer to `query`.
+fn limit(query: &Query, transport: Transport) -> usize {
+    match transport {
+        Transport::Udp => query.udp_limit(),
+        Transport::Tcp | Transport::Tls | Transport::Https => MAX_TCP_ANSWER,
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Settings {
     /// Addresses, each bound on UDP and TCP; port 0 takes a free one, the same for both. An IPv6
     /// address takes no IPv4.
     pub listen: Vec<SocketAddr>,
+    /// Interfaces by which questions are taken, each with listeners of its own; empty means all.
+    pub interfaces: Vec<String>,
     /// DNS over TLS (RFC 7858), if it is served.
     pub tls: Option<Encrypted>,
     /// DNS over HTTPS (RFC 8484), if it is served; at `/dns-query`, for whoever was told its name.
@@ -35,11 +37,19 @@ pub struct Settings {
 
 /// The resolver, bound and not yet serving.
 pub struct Server {
-    listeners: Vec<(udp::Socket, TcpListener)>,
+    listeners: Vec<Listener>,
     tls: Vec<(TcpListener, SocketAddr, Door)>,
     https: Vec<(TcpListener, SocketAddr, Door)>,
     responder: Arc<Responder>,
     limits: Limits,
+}
+
+/// One address on UDP and TCP.
+struct Listener {
+    address: SocketAddr,
+    /// They share the address.
+    udp: Vec<Arc<udp::Socket>>,
+    tcp: TcpListener,
 }
 
 impl Server {
@@ -55,16 +65,14 @@ impl Server {
         resolver: Arc<Resolver>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, BindError> {
-        let listeners = settings
-            .listen
-            .iter()
-            .map(|address| bind_pair(*address, settings.transparent))
+        let listeners = places(settings, &settings.listen)
+            .map(|place| bind_pair(place, settings.limits.udp_threads))
             .collect::<Result<Vec<_>, _>>()?;
         let (tls, https) = (
-            bind_encrypted(settings.tls.as_ref(), Dialect::Tls, settings.transparent)?,
-            bind_encrypted(settings.https.as_ref(), Dialect::Https, false)?,
+            bind_encrypted(settings, settings.tls.as_ref(), Dialect::Tls)?,
+            bind_encrypted(settings, settings.https.as_ref(), Dialect::Https)?,
         );
-        let plain = listeners.iter().map(|(socket, _)| socket.local());
+        let plain = listeners.iter().map(|listener| listener.address);
         let encrypted = tls.iter().chain(&https).map(|(_, address, _)| *address);
         for address in plain.chain(encrypted) {
             if let Some(upstream) = resolver.upstreams().find(|to| leads_to(*to, address)) {
@@ -78,7 +86,7 @@ impl Server {
     /// The bound addresses, in the order of the settings.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|(socket, _)| socket.local()).collect()
+        self.listeners.iter().map(|listener| listener.address).collect()
     }
 
     /// The bound addresses of DNS over TLS, in the order of the settings.
@@ -98,9 +106,9 @@ impl Server {
         let Self { listeners, tls, https, responder, limits } = self;
         let mut loops = JoinSet::new();
         let mut streams = Vec::new();
-        for (socket, listener) in listeners {
-            loops.spawn(udp::serve(socket, Arc::clone(&responder), limits, stop.clone()));
-            streams.push((listener, None));
+        for Listener { udp, tcp, .. } in listeners {
+            loops.spawn(udp::serve(udp, Arc::clone(&responder), limits, stop.clone()));
+            streams.push((tcp, None));
         }
         let encrypted = tls.into_iter().chain(https);
         streams.extend(encrypted.map(|(listener, _, door)| (listener, Some(door))));
@@ -108,7 +116,14 @@ impl Server {
             let (responder, stop) = (Arc::clone(&responder), stop.clone());
             loops.spawn(stream::serve(listener, door, responder, limits, stop));
         }
-        while loops.join_next().await.is_some() {}
+        while let Some(ended) = loops.join_next().await {
+            // A listener that broke must not be missed by nobody.
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
     }
 }
 
@@ -119,23 +134,45 @@ impl fmt::Debug for Server {
     }
 }
 
+/// Where to bind, and how.
+#[derive(Clone, Copy)]
+struct Place<'s> {
+    address: SocketAddr,
+    interface: Option<&'s str>,
+    transparent: bool,
+}
+
+/// Every address of `listen` on every interface that is asked for.
+fn places<'s>(settings: &'s Settings, listen: &'s [SocketAddr]) -> impl Iterator<Item = Place<'s>> {
+    let interfaces = settings.interfaces.iter().map(|interface| Some(interface.as_str()));
+    let everywhere = settings.interfaces.is_empty().then_some(None);
+    let interfaces: Vec<_> = interfaces.chain(everywhere).collect();
+    listen.iter().flat_map(move |address| {
+        let place =
+            |interface| Place { address: *address, interface, transparent: settings.transparent };
+        interfaces.clone().into_iter().map(place)
+    })
+}
+
 fn bind_encrypted(
+    settings: &Settings,
     wanted: Option<&Encrypted>,
     dialect: Dialect,
-    transparent: bool,
 ) -> Result<Vec<(TcpListener, SocketAddr, Door)>, BindError> {
     let Some(Encrypted { listen, identity }) = wanted else { return Ok(Vec::new()) };
     let protocol = dialect.name();
     let door =
         Door::new(identity, dialect).map_err(|source| BindError::Identity { protocol, source })?;
-    let bind = |address: &SocketAddr| {
-        let failed =
-            |error: io::Error| BindError::Tcp { address: *address, source: Arc::new(error) };
-        let listener = stream::bind(*address, transparent)?;
+    let bind = |place: Place<'_>| {
+        let address = place.address;
+        let failed = |error: io::Error| BindError::Tcp { address, source: Arc::new(error) };
+        // DNS over HTTPS is never steered to.
+        let transparent = place.transparent && dialect == Dialect::Tls;
+        let listener = stream::bind(address, place.interface, transparent)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok((listener, address, door.clone()))
     };
-    listen.iter().map(bind).collect()
+    places(settings, listen).map(bind).collect()
 }
 
 /// Whether what is sent to `upstream` surely arrives at `local`.
@@ -149,16 +186,18 @@ fn leads_to(upstream: SocketAddr, local: SocketAddr) -> bool {
 }
 
 /// One port on UDP and TCP. With port 0, UDP takes any and TCP may find it taken: then again.
-fn bind_pair(
-    address: SocketAddr,
-    transparent: bool,
-) -> Result<(udp::Socket, TcpListener), BindError> {
+fn bind_pair(place: Place<'_>, threads: usize) -> Result<Listener, BindError> {
+    let Place { address, interface, transparent } = place;
     let mut attempt = 1;
     loop {
-        let socket = udp::Socket::bind(address, transparent)?;
-        match stream::bind(socket.local(), transparent) {
-            Ok(listener) => return Ok((socket, listener)),
-            Err(_) if address.port() == 0 && attempt < PORT_ATTEMPTS => attempt += 1,
+        let udp = udp::Socket::bind(address, interface, transparent, threads)?;
+        let address = udp.first().map_or(address, udp::Socket::local);
+        match stream::bind(address, interface, transparent) {
+            Ok(tcp) => {
+                let udp = udp.into_iter().map(Arc::new).collect();
+                return Ok(Listener { address, udp, tcp });
+            }
+            Err(_) if place.address.port() == 0 && attempt < PORT_ATTEMPTS => attempt += 1,
             Err(error) => return Err(error),
         }
     }

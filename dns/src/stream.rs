@@ -20,7 +20,11 @@ use crate::{
     sources::Sources,
 };
 
-pub(crate) fn bind(address: SocketAddr, transparent: bool) -> Result<TcpListener, BindError> {
+pub(crate) fn bind(
+    address: SocketAddr,
+    interface: Option<&str>,
+    transparent: bool,
+) -> Result<TcpListener, BindError> {
     let failed = |error: io::Error| BindError::Tcp { address, source: Arc::new(error) };
     let open = || -> io::Result<socket2::Socket> {
         let domain = Domain::for_address(address);
@@ -31,6 +35,7 @@ pub(crate) fn bind(address: SocketAddr, transparent: bool) -> Result<TcpListener
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
+        socket.bind_device(interface.map(str::as_bytes))?;
         Ok(socket)
     };
     let socket = open().map_err(failed)?;

@@ -6,10 +6,14 @@
 
 mod answer;
 mod cursor;
+mod frame;
 mod name;
+mod packet;
+mod writer;
 
 pub use answer::{Alias, Answer, Authority, Notice, Rcode};
 pub use name::Name;
+pub(crate) use packet::Packet;
 
 use cursor::Cursor;
 
@@ -43,19 +47,28 @@ pub enum Dropped {
     Stopping,
 }
 
+/// What to do with the message a [`Query`] was read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    Drop(Dropped),
+    Reject(Rcode),
+    Ask,
+}
+
 /// What is kept of a question.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     id: u16,
     opcode: u8,
     recursion_desired: bool,
     checking_disabled: bool,
-    question: Option<Question>,
+    question: Question,
+    has_question: bool,
     edns: Option<Edns>,
 }
 
 /// The one question of a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Question {
     /// The name, in the asker's letter case.
     pub name: Name,
@@ -76,35 +89,11 @@ struct Edns {
 /// Reads a message.
 #[must_use]
 pub fn read(message: &[u8]) -> Gate {
-    let mut cursor = Cursor::new(message);
-    let (Some(id), Some(flags), Some(counts)) = (cursor.u16(), cursor.u16(), counts(&mut cursor))
-    else {
-        return Gate::Drop(Dropped::Short);
-    };
-    if flags & FLAG_RESPONSE != 0 {
-        return Gate::Drop(Dropped::Response);
-    }
-    let mut query = Query {
-        id,
-        opcode: u8::try_from(flags >> OPCODE_SHIFT & OPCODE_MASK).unwrap_or_default(),
-        recursion_desired: flags & FLAG_RECURSION_DESIRED != 0,
-        checking_disabled: flags & FLAG_CHECKING_DISABLED != 0,
-        question: None,
-        edns: None,
-    };
-    if query.opcode != OPCODE_QUERY {
-        return Gate::Reject(query, Rcode::NotImplemented);
-    }
-    match body(&mut cursor, counts, &mut query) {
-        Some(()) => match query.refusal() {
-            Some(rcode) => Gate::Reject(query, rcode),
-            None => Gate::Ask(query),
-        },
-        None => {
-            // Without a whole reading there is no telling whether the OPT record was one.
-            query.edns = None;
-            Gate::Reject(query, Rcode::FormatError)
-        }
+    let mut query = Query::default();
+    match query.read(message) {
+        Reading::Drop(reason) => Gate::Drop(reason),
+        Reading::Reject(rcode) => Gate::Reject(query, rcode),
+        Reading::Ask => Gate::Ask(query),
     }
 }
 
@@ -118,8 +107,9 @@ fn body(cursor: &mut Cursor<'_>, counts: [u16; 4], query: &mut Query) -> Option<
     if questions != 1 {
         return None;
     }
-    let name = Name::read(cursor)?;
-    query.question = Some(Question { name, record_type: cursor.u16()?, class: cursor.u16()? });
+    query.question.name.read(cursor)?;
+    (query.question.record_type, query.question.class) = (cursor.u16()?, cursor.u16()?);
+    query.has_question = true;
     for _ in 0..u32::from(answers) + u32::from(authorities) {
         if record(cursor)?.record_type == TYPE_OPT {
             return None;
@@ -173,16 +163,51 @@ fn options_are_whole(data: &[u8]) -> bool {
 }
 
 impl Query {
+    /// Reads a message in place of the one before, into the memory that one took.
+    pub(crate) fn read(&mut self, message: &[u8]) -> Reading {
+        (self.has_question, self.edns) = (false, None);
+        let mut cursor = Cursor::new(message);
+        let (Some(id), Some(flags), Some(counts)) =
+            (cursor.u16(), cursor.u16(), counts(&mut cursor))
+        else {
+            return Reading::Drop(Dropped::Short);
+        };
+        if flags & FLAG_RESPONSE != 0 {
+            return Reading::Drop(Dropped::Response);
+        }
+        self.id = id;
+        self.opcode = u8::try_from(flags >> OPCODE_SHIFT & OPCODE_MASK).unwrap_or_default();
+        self.recursion_desired = flags & FLAG_RECURSION_DESIRED != 0;
+        self.checking_disabled = flags & FLAG_CHECKING_DISABLED != 0;
+        if self.opcode != OPCODE_QUERY {
+            return Reading::Reject(Rcode::NotImplemented);
+        }
+        match body(&mut cursor, counts, self) {
+            Some(()) => self.refusal().map_or(Reading::Ask, Reading::Reject),
+            None => {
+                // Without a whole reading there is no telling whether the OPT record was one.
+                self.edns = None;
+                Reading::Reject(Rcode::FormatError)
+            }
+        }
+    }
+
     /// The question; absent only if it could not be read.
     #[must_use]
     pub fn question(&self) -> Option<&Question> {
-        self.question.as_ref()
+        self.has_question.then_some(&self.question)
     }
 
     /// Whether the asker wants answers that fail validation as well (RFC 4035 section 3.2.2).
     #[must_use]
     pub fn checking_disabled(&self) -> bool {
         self.checking_disabled
+    }
+
+    /// Whether the asker wants the records that prove an answer (RFC 3225 section 3).
+    #[must_use]
+    pub fn dnssec_ok(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.dnssec_ok)
     }
 
     /// Octets of the longest answer over UDP: what the asker takes, at least 512, at most
@@ -198,7 +223,7 @@ impl Query {
         if self.edns.is_some_and(|edns| edns.version > 0) {
             return Some(Rcode::BadVersion);
         }
-        match &self.question {
+        match self.question() {
             Some(question) if question.class == CLASS_IN => match question.record_type {
                 TYPE_IXFR..=TYPE_MAILA => Some(Rcode::Refused),
                 TYPE_OPT | TYPE_TKEY | TYPE_TSIG | 0 => Some(Rcode::FormatError),

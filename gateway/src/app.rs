@@ -104,13 +104,11 @@ impl App {
         intake.check().await?;
         let dns_settings = dns::Settings {
             listen: config.dns.listen.clone(),
+            interfaces: config.dns.interfaces.clone(),
             tls: encrypted(config.dns.tls.as_ref())?,
             https: encrypted(config.dns.https.as_ref())?,
             transparent,
-            limits: dns::Limits {
-                questions_per_second: config.dns.qps_per_subscriber,
-                ..dns::Limits::default()
-            },
+            limits: config.dns.limits,
         };
         let (asked, resolving) = (Arc::clone(&judge), Arc::clone(&resolver));
         let dns = dns::Server::bind(&dns_settings, asked, resolving, dns_metrics).await?;

@@ -73,14 +73,16 @@ pub(crate) enum SteeringMode {
 pub(crate) struct DnsConfig {
     /// Addresses for UDP and TCP.
     pub(crate) listen: Vec<SocketAddr>,
+    /// Interfaces by which questions are taken; empty means all.
+    pub(crate) interfaces: Vec<String>,
     /// Resolvers that are asked about allowed names, in order.
     pub(crate) upstreams: Vec<Upstream>,
     /// DNS over TLS.
     pub(crate) tls: Option<EncryptedConfig>,
     /// DNS over HTTPS.
     pub(crate) https: Option<EncryptedConfig>,
-    /// Questions a second of a subscriber whose class does not say.
-    pub(crate) qps_per_subscriber: u32,
+    /// Its bounds.
+    pub(crate) limits: dns::Limits,
 }
 
 /// An encrypted listener of the resolver.

@@ -3,11 +3,10 @@
 use std::sync::PoisonError;
 
 use policy::{HostName, Reason, Record, Subject};
-use tokio::time::Instant;
 
-use super::{Asker, PROTOCOL, Reply, Responder};
+use super::{Asker, Begun, PROTOCOL, Responder, Sitting, write};
 use crate::{
-    metrics::{Origin, Transport},
+    metrics::{Origin, Said, Transport},
     plan,
     rates::{Asking, Rate},
     sources::source,
@@ -16,19 +15,18 @@ use crate::{
 
 impl Responder {
     /// Counts a question against its subscriber's rate, and records it if it is over.
-    pub(super) fn rate(&self, query: &Query, asker: Asker, now: Instant) -> Rate {
-        let subscriber = self.judge.subscriber(asker.from.ip());
-        let snapshot = self.judge.snapshot();
+    pub(super) fn rate(&self, query: &Query, sitting: Sitting<'_>) -> Rate {
+        let Sitting { asker, subscriber, moment } = sitting;
+        let snapshot = moment.snapshot.as_deref();
         let class = snapshot
-            .as_ref()
-            .and_then(|snapshot| snapshot.policy().class_of(Subject::Subscriber(&subscriber)));
+            .and_then(|snapshot| snapshot.policy().class_of(Subject::Subscriber(subscriber)));
         let per_second =
             class.and_then(|class| class.limits().dns_qps).unwrap_or(self.questions_per_second);
         let asking = Asking {
             source: source(asker.from.ip()),
             is_proven: asker.transport != Transport::Udp,
         };
-        let now = now.duration_since(self.began);
+        let now = moment.started.saturating_duration_since(self.began);
         let (rate, is_taken_over, used) = {
             let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
             let (rate, is_taken_over) = rates.count(asking, per_second, now);
@@ -38,8 +36,8 @@ impl Responder {
         if rate != Rate::Within {
             let name = query.question().map(|question| &question.name);
             let host = name.and_then(|name| HostName::from_wire_labels(name.labels()).ok());
-            let (reason, snapshot) = (Reason::Limit, snapshot.as_deref());
-            let record = Record::denied(&subscriber, PROTOCOL, reason, snapshot, asker.to);
+            let reason = Reason::Limit;
+            let record = Record::denied(subscriber, PROTOCOL, reason, snapshot, asker.to);
             self.judge.record(&Record { host: host.as_ref(), ..record });
         }
         rate
@@ -53,21 +51,20 @@ impl Responder {
         query: &Query,
         slips: bool,
         asker: Asker,
-        started: Instant,
-    ) -> Reply {
+        answer: &mut Vec<u8>,
+    ) -> Begun {
         match asker.transport {
             Transport::Udp if slips => {
-                let (rcode, origin) = (Rcode::NoError, Origin::Local);
-                self.metrics.answered(asker.transport, rcode, origin, started.elapsed());
-                Reply::Now(Answer::truncated(query))
+                Answer::truncated(query, answer);
+                Begun::Said(Said { rcode: Rcode::NoError, origin: Origin::Local })
             }
             Transport::Udp => {
                 self.metrics.dropped(Dropped::Rate);
-                Reply::Silence
+                Begun::Silence
             }
             Transport::Tcp | Transport::Tls | Transport::Https => {
-                let answer = plan::refused(Notice::TooMany);
-                Reply::Now(self.write(query, &answer, Origin::Local, asker, started))
+                let said = plan::refused(Notice::TooMany);
+                Begun::Said(write(query, &said, Origin::Local, asker.transport, answer))
             }
         }
     }

@@ -4,21 +4,25 @@
 use std::sync::Arc;
 
 use policy::{HostName, Policy, Reason, Record, Request, Rule, Snapshot, Subject, Verdict, decide};
+use tokio::time::Instant;
 
-use super::{Asker, Ended, PROTOCOL, Responder, Search, Step};
+use super::{Asker, Ended, Moment, PROTOCOL, Responder, Search, Sitting, Slate, Step, limit};
 use crate::{
-    metrics::Origin,
+    metrics::{Origin, Said},
+    packets::{Key, Packets},
     plan::{self, Plan},
     resolver::{Found, weigh},
     screen::{Family, Screened},
     upstream::UpstreamError,
-    wire::{Answer, Notice, Query, Rcode},
+    wire::{Answer, Notice, Packet, Query, Rcode},
 };
 
 /// What all parts of one judgement share.
 struct Case<'c> {
     responder: &'c Responder,
     query: &'c Query,
+    asker: Asker,
+    moment: &'c Moment,
     snapshot: &'c Arc<Snapshot>,
     /// What is counted and logged, unless what is found says otherwise.
     record: Record<'c>,
@@ -27,49 +31,75 @@ struct Case<'c> {
 
 impl Responder {
     /// Judges the question under the policy in force, with what has been found so far.
-    pub(super) fn step(&self, query: &Query, asker: Asker, result: Option<&Ended>) -> Step {
+    ///
+    /// An answer that lies ready is written to `message`.
+    pub(super) fn step(
+        &self,
+        slate: &mut Slate,
+        sitting: Sitting<'_>,
+        result: Option<&Ended>,
+        message: &mut Vec<u8>,
+    ) -> Step {
+        let Slate { query, host, packets } = slate;
+        let (query, Sitting { asker, subscriber, moment }) = (&*query, sitting);
         let say = |answer| Step::Say(answer, Origin::Local);
         let Some(question) = query.question() else {
             return say(Answer::empty(Rcode::FormatError));
         };
-        let subscriber = self.judge.subscriber(asker.from.ip());
-        let subject = Subject::Subscriber(&subscriber);
-        let Some(snapshot) = self.judge.snapshot() else {
+        let subject = Subject::Subscriber(subscriber);
+        let Some(snapshot) = &moment.snapshot else {
             let reason = Reason::NoPolicy;
-            self.judge.record(&Record::denied(&subscriber, PROTOCOL, reason, None, asker.to));
+            self.judge.record(&Record::denied(subscriber, PROTOCOL, reason, None, asker.to));
             return say(plan::refused(Notice::NotReady));
         };
         let policy = snapshot.policy();
-        let Ok(host) = HostName::from_wire_labels(question.name.labels()) else {
+        let Ok(host) = host.read_wire_labels(question.name.labels()) else {
             let is_served = policy.class_of(subject).is_some();
             let reason = if is_served { Reason::BadHost } else { Reason::UnknownSubscriber };
-            let snapshot = Some(&*snapshot);
-            self.judge.record(&Record::denied(&subscriber, PROTOCOL, reason, snapshot, asker.to));
+            let snapshot = Some(&**snapshot);
+            self.judge.record(&Record::denied(subscriber, PROTOCOL, reason, snapshot, asker.to));
             return say(if is_served {
                 plan::no_host(policy, &question.name, question.record_type)
             } else {
                 plan::refused(Notice::Prohibited)
             });
         };
-        let request = Request::Dns { host: &host };
-        let decision = decide(policy, subject, request, self.judge.now());
-        let record = Record::decided(&subscriber, &request, &decision, &snapshot, asker.to);
-        let case = Case { responder: self, query, snapshot: &snapshot, record, result };
-        match plan::plan(policy, &decision, &host, question.record_type) {
+        let request = Request::Dns { host };
+        let decision = decide(policy, subject, request, moment.now);
+        let record = Record::decided(subscriber, &request, &decision, snapshot, asker.to);
+        let case = Case { responder: self, query, asker, moment, snapshot, record, result };
+        match plan::plan(policy, &decision, host, question.record_type) {
             Plan::Special(answer) => say(answer),
             Plan::Answer(answer) => {
                 case.record();
                 say(answer)
             }
-            Plan::Resolve { family, rule } => case.resolve(&host, family, rule),
-            Plan::Portal { family } => case.lead_to_portal(&host, family),
+            Plan::Resolve { family, rule } => {
+                case.resolve(host, family, rule, packets.as_mut(), message)
+            }
+            Plan::Portal { family } => case.lead_to_portal(host, family),
         }
     }
 }
 
 impl Case<'_> {
     /// Says where a name that passes is.
-    fn resolve(&self, host: &HostName, family: Family, rule: Option<&Rule>) -> Step {
+    fn resolve(
+        &self,
+        host: &HostName,
+        family: Family,
+        rule: Option<&Rule>,
+        mut packets: Option<&mut Packets>,
+        message: &mut Vec<u8>,
+    ) -> Step {
+        let key = self.key(host, family, rule);
+        if let Some(packet) = packets.as_deref().and_then(|packets| packets.get(key, self.now()))
+            && packet.write(self.query, limit(self.query, self.asker.transport), message)
+        {
+            self.record();
+            self.responder.metrics.cache(true);
+            return Step::Written(Said { rcode: packet.rcode(), origin: Origin::Cache });
+        }
         let policy = self.snapshot.policy();
         let search = self.search(host.clone(), family);
         let found = match self.look(&search) {
@@ -86,7 +116,30 @@ impl Case<'_> {
         } else {
             self.record();
         }
-        Step::Say(plan::resolved(policy, &found.finding.aliases, screened), found.origin)
+        let answer = plan::resolved(policy, &found.finding.aliases, screened);
+        if found.origin == Origin::Cache
+            && let Some(packets) = packets.as_mut()
+            && let Some(packet) = Packet::of(&answer, self.query)
+        {
+            packets.put(key, packet, found.age, self.now());
+        }
+        Step::Say(answer, found.origin)
+    }
+
+    fn key<'k>(&'k self, host: &'k HostName, family: Family, rule: Option<&'k Rule>) -> Key<'k> {
+        Key {
+            generation: self.snapshot.generation(),
+            class: self.record.class,
+            rule,
+            host,
+            family,
+            checking_disabled: self.query.checking_disabled(),
+            dnssec_ok: self.query.dnssec_ok(),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.moment.started
     }
 
     /// Says where the portal is to whoever asked for something that is denied. The portal is
@@ -100,7 +153,7 @@ impl Case<'_> {
         };
         let subject = Subject::Subscriber(self.record.subscriber);
         let request = Request::Dns { host: &portal };
-        let decision = decide(policy, subject, request, self.responder.judge.now());
+        let decision = decide(policy, subject, request, self.moment.now);
         if !decision.passes() {
             self.record();
             return nowhere();

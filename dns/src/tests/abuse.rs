@@ -153,7 +153,9 @@ async fn says_which_address_is_taken_and_leaves_nothing_bound() {
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let limits = Limits::default();
     let listen = vec![free, world.address];
-    let settings = Settings { listen, tls: None, https: None, transparent: false, limits };
+    let interfaces = Vec::new();
+    let settings =
+        Settings { listen, interfaces, tls: None, https: None, transparent: false, limits };
     let error = Server::bind(&settings, judge, resolver, metrics).await.unwrap_err();
     let expected = format!(
         "cannot listen on {} over UDP; another process has the port: stop it, or choose another \

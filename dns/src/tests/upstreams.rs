@@ -130,7 +130,9 @@ async fn does_not_start_as_its_own_upstream() {
     let resolver = Resolver::new(&[upstream], Arc::clone(&metrics)).unwrap();
     let limits = Limits::default();
     let listen = vec![address];
-    let settings = Settings { listen, tls: None, https: None, transparent: false, limits };
+    let interfaces = Vec::new();
+    let settings =
+        Settings { listen, interfaces, tls: None, https: None, transparent: false, limits };
     let bound = Server::bind(&settings, Arc::new(judge), Arc::new(resolver), metrics).await;
     assert!(matches!(bound, Err(BindError::Loop { .. })));
 }

@@ -165,7 +165,8 @@ impl World {
         let (identity, certificate) = identity();
         let encrypted = Encrypted { listen: any, identity };
         let (tls, https) = (Some(encrypted.clone()), Some(encrypted));
-        let settings = Settings { listen, tls, https, transparent: false, limits };
+        let interfaces = Vec::new();
+        let settings = Settings { listen, interfaces, tls, https, transparent: false, limits };
         let (dyn_judge, shared) = (Arc::clone(&judge), Arc::clone(&resolver));
         let server = Server::bind(&settings, dyn_judge, shared, metrics).await.unwrap();
         let address = server.addresses()[0];

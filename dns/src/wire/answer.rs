@@ -7,9 +7,9 @@
 use std::net::IpAddr;
 
 use super::{
-    CLASS_IN, EDNS_DNSSEC_OK, FLAG_CHECKING_DISABLED, FLAG_RECURSION_AVAILABLE,
-    FLAG_RECURSION_DESIRED, FLAG_RESPONSE, FLAG_TRUNCATED, MAX_UDP_ANSWER, Name, OPCODE_SHIFT,
-    Query, TYPE_A, TYPE_AAAA, TYPE_CNAME, TYPE_OPT, TYPE_SOA,
+    MAX_UDP_ANSWER, Name, Query, TYPE_A, TYPE_AAAA, TYPE_CNAME, TYPE_SOA,
+    frame::Frame,
+    writer::{Owner, Writer},
 };
 
 /// What is said to one question.
@@ -114,85 +114,53 @@ impl Answer {
     /// question and OPT with TC set, and no part of a record.
     #[must_use]
     pub fn write(&self, query: &Query, limit: usize) -> Vec<u8> {
-        let attempts = match self.notice {
-            Some(notice) => [(true, Some((notice, notice.text()))), (true, Some((notice, "")))],
-            None => [(true, None); 2],
-        };
-        for (records, notice) in attempts.into_iter().chain([(true, None)]) {
-            let message = self.attempt(query, records, notice);
+        let mut message = Vec::with_capacity(MAX_UDP_ANSWER);
+        self.write_to(query, limit, &mut message);
+        message
+    }
+
+    /// As [`write`](Self::write), in place of what `message` holds.
+    pub(crate) fn write_to(&self, query: &Query, limit: usize, message: &mut Vec<u8>) {
+        let frame = self.frame();
+        let told = self.notice.map(|notice| (notice, notice.text()));
+        let untold = self.notice.map(|notice| (notice, ""));
+        for notice in [told, untold, None] {
+            frame.write(query, notice, message, |writer| self.write_records(writer));
             if message.len() <= limit {
-                return message;
+                return;
+            }
+            if notice.is_none() {
+                break;
             }
         }
-        self.attempt(query, false, None)
+        Frame::truncated(self.rcode).write(query, None, message, |_| {});
     }
 
     /// Tells the asker to ask again over a connection: no records, and TC set.
-    pub(crate) fn truncated(query: &Query) -> Vec<u8> {
-        Self::empty(Rcode::NoError).attempt(query, false, None)
+    pub(crate) fn truncated(query: &Query, message: &mut Vec<u8>) {
+        Frame::truncated(Rcode::NoError).write(query, None, message, |_| {});
     }
 
-    fn attempt(&self, query: &Query, records: bool, notice: Option<(Notice, &str)>) -> Vec<u8> {
-        let mut writer = Writer(Vec::with_capacity(MAX_UDP_ANSWER));
-        let mut flags = FLAG_RESPONSE
-            | FLAG_RECURSION_AVAILABLE
-            | u16::from(query.opcode) << OPCODE_SHIFT
-            | self.rcode.code() & HEADER_RCODE_MASK;
-        if query.recursion_desired {
-            flags |= FLAG_RECURSION_DESIRED;
-        }
-        if query.checking_disabled {
-            flags |= FLAG_CHECKING_DISABLED;
-        }
-        if !records {
-            flags |= FLAG_TRUNCATED;
-        }
-        let answers = if records { self.aliases.len() + self.addresses.len() } else { 0 };
-        let authority = self.authority.as_ref().filter(|_| records);
-        writer.u16(query.id);
-        writer.u16(flags);
-        writer.u16(u16::from(query.question.is_some()));
-        // More records than the count can say do not fit any message either.
-        writer.u16(u16::try_from(answers).unwrap_or(u16::MAX));
-        writer.u16(u16::from(authority.is_some()));
-        writer.u16(u16::from(query.edns.is_some()));
-        if let Some(question) = &query.question {
-            writer.octets(question.name.octets());
-            writer.u16(question.record_type);
-            writer.u16(question.class);
-        }
-        if records {
-            self.write_answers(&mut writer);
-        }
-        if let Some(authority) = authority {
-            authority.write(&mut writer);
-        }
-        if let Some(edns) = query.edns {
-            writer.octets(&[0]);
-            writer.u16(TYPE_OPT);
-            writer.u16(u16::try_from(MAX_UDP_ANSWER).unwrap_or(u16::MAX));
-            let [_, extended] = (self.rcode.code() >> HEADER_RCODE_BITS).to_be_bytes();
-            let flags = if edns.dnssec_ok { EDNS_DNSSEC_OK } else { 0 };
-            writer.octets(&[extended, 0, flags, 0]);
-            writer.data(|writer| {
-                if let Some((notice, text)) = notice {
-                    writer.u16(OPTION_EXTENDED_ERROR);
-                    writer.data(|writer| {
-                        writer.u16(notice.code());
-                        writer.octets(text.as_bytes());
-                    });
-                }
-            });
-        }
-        writer.0
+    pub(super) fn frame(&self) -> Frame {
+        // More records than a count can say do not fit any message either.
+        let answers = u16::try_from(self.aliases.len() + self.addresses.len()).unwrap_or(u16::MAX);
+        let authorities = u16::from(self.authority.is_some());
+        Frame { rcode: self.rcode, answers, authorities, is_truncated: false }
     }
 
-    fn write_answers(&self, writer: &mut Writer) {
+    pub(super) fn write_records(&self, writer: &mut Writer<'_>) {
+        self.write_answers(writer);
+        if let Some(authority) = &self.authority {
+            authority.write(writer);
+        }
+    }
+
+    fn write_answers(&self, writer: &mut Writer<'_>) {
         // The question stands right after the header, each later owner in the alias before it.
         let mut owner = Owner::At(QUESTION);
         for alias in &self.aliases {
             writer.record(&owner, TYPE_CNAME, self.ttl);
-            let at = writer.0.len() + 2;
+            let at = writer.len() + 2;
             writer.data(|writer| writer.octets(alias.target.octets()));
             owner = Owner::new(at, &alias.target);
         }
@@ -212,7 +180,7 @@ impl Answer {
 }
 
 impl Authority {
-    fn write(&self, writer: &mut Writer) {
+    fn write(&self, writer: &mut Writer<'_>) {
         writer.record(&Owner::Whole(&self.zone), TYPE_SOA, self.ttl);
         writer.data(|writer| {
             writer.octets(self.server.octets());
@@ -225,6 +193,17 @@ impl Authority {
 }
 
 impl Rcode {
+    /// Every code.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::NoError,
+        Self::FormatError,
+        Self::ServerFailure,
+        Self::NameError,
+        Self::NotImplemented,
+        Self::Refused,
+        Self::BadVersion,
+    ];
+
     /// The code, extended ones included.
     #[must_use]
     pub fn code(self) -> u16 {
@@ -285,63 +264,5 @@ impl Notice {
     }
 }
 
-/// Where a record's owner name is.
-enum Owner<'a> {
-    /// Earlier in the message.
-    At(u16),
-    /// Nowhere a pointer could reach.
-    Whole(&'a Name),
-}
-
-impl<'a> Owner<'a> {
-    fn new(at: usize, name: &'a Name) -> Self {
-        match u16::try_from(at) {
-            Ok(at) if at < POINTER => Self::At(at),
-            Ok(_) | Err(_) => Self::Whole(name),
-        }
-    }
-}
-
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn octets(&mut self, octets: &[u8]) {
-        self.0.extend_from_slice(octets);
-    }
-
-    fn u16(&mut self, number: u16) {
-        self.octets(&number.to_be_bytes());
-    }
-
-    /// Everything of a record before its data.
-    fn record(&mut self, owner: &Owner<'_>, record_type: u16, ttl: u32) {
-        match owner {
-            Owner::At(at) => self.u16(POINTER | at),
-            Owner::Whole(name) => self.octets(name.octets()),
-        }
-        self.u16(record_type);
-        self.u16(CLASS_IN);
-        self.octets(&ttl.to_be_bytes());
-    }
-
-    /// A length of two octets, and that many octets.
-    fn data(&mut self, fill: impl FnOnce(&mut Self)) {
-        let start = self.0.len();
-        self.u16(0);
-        fill(self);
-        let length = u16::try_from(self.0.len() - start - 2).unwrap_or(u16::MAX);
-        if let Some(place) = self.0.get_mut(start..start + 2) {
-            place.copy_from_slice(&length.to_be_bytes());
-        }
-    }
-}
-
 /// Offset of the question.
 const QUESTION: u16 = 12;
-/// The two bits that make a length a pointer (RFC 1035 section 4.1.4).
-const POINTER: u16 = 0xc000;
-/// Of a response code, the bits that stand in the header (RFC 6891 section 6.1.3).
-const HEADER_RCODE_MASK: u16 = 0xf;
-const HEADER_RCODE_BITS: u32 = 4;
-/// RFC 8914 section 2.
-const OPTION_EXTENDED_ERROR: u16 = 15;

@@ -35,6 +35,10 @@ impl<'a> Cursor<'a> {
         Some(u32::from_be_bytes(*self.take(4)?.first_chunk()?))
     }
 
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.message.get(self.at..).unwrap_or_default()
+    }
+
     pub(super) fn at(&self) -> usize {
         self.at
     }

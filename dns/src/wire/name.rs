@@ -1,5 +1,7 @@
 //! Domain names as they stand in a message.
 
+use std::borrow::Cow;
+
 use super::cursor::Cursor;
 
 /// A domain name: uncompressed, any octets, letter case kept, at most 255 octets with its root
@@ -7,13 +9,18 @@ use super::cursor::Cursor;
 ///
 /// Two names are equal if they differ in ASCII case only (RFC 4343).
 #[derive(Clone, Debug)]
-pub struct Name(Box<[u8]>);
+pub struct Name(Cow<'static, [u8]>);
 
 impl Name {
     /// The root.
     #[must_use]
     pub fn root() -> Self {
-        Self(Box::new([0]))
+        Self::fixed(b"\0")
+    }
+
+    /// A name that stands in the program as it stands in a message.
+    pub(crate) const fn fixed(octets: &'static [u8]) -> Self {
+        Self(Cow::Borrowed(octets))
     }
 
     /// A name of these labels, leftmost first; `None` if one is empty or too long, or all are.
@@ -26,7 +33,7 @@ impl Name {
             octets.extend_from_slice(label);
         }
         octets.push(0);
-        (octets.len() <= MAX_NAME).then(|| Self(octets.into_boxed_slice()))
+        (octets.len() <= MAX_NAME).then_some(Self(Cow::Owned(octets)))
     }
 
     /// The name of a host.
@@ -55,25 +62,20 @@ impl Name {
         &self.0
     }
 
-    /// Reads a name that must stand there whole: a question has nothing before it that a pointer
-    /// could mean.
-    pub(super) fn read(cursor: &mut Cursor<'_>) -> Option<Self> {
-        let mut octets = Vec::with_capacity(MAX_NAME);
-        loop {
-            let length = cursor.u8()?;
-            if length > MAX_LABEL {
-                return None;
-            }
-            octets.push(length);
-            if length == 0 {
-                break;
-            }
-            octets.extend_from_slice(cursor.take(usize::from(length))?);
-            if octets.len() >= MAX_NAME {
-                return None;
-            }
-        }
-        Some(Self(octets.into_boxed_slice()))
+    /// Reads a name that must stand there whole, in place of this one: a question has nothing before
+    /// it that a pointer could mean.
+    pub(super) fn read(&mut self, cursor: &mut Cursor<'_>) -> Option<()> {
+        let octets = whole(cursor)?;
+        let place = self.0.to_mut();
+        place.clear();
+        place.extend_from_slice(octets);
+        Some(())
+    }
+}
+
+impl Default for Name {
+    fn default() -> Self {
+        Self::root()
     }
 }
 
@@ -84,6 +86,25 @@ impl PartialEq for Name {
 }
 
 impl Eq for Name {}
+
+/// Takes a name that ends in its root label, with no pointer in it.
+fn whole<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
+    let rest = cursor.rest();
+    let mut length = 0;
+    loop {
+        let label = *rest.get(length)?;
+        if label > MAX_LABEL {
+            return None;
+        }
+        length += 1 + usize::from(label);
+        if length > MAX_NAME {
+            return None;
+        }
+        if label == 0 {
+            return cursor.take(length);
+        }
+    }
+}
 
 /// Steps over a name that may end in a pointer to something earlier.
 pub(super) fn skip(cursor: &mut Cursor<'_>) -> Option<()> {

@@ -218,19 +218,7 @@ impl SteeringConfig {
 impl Steering {
     fn check(self, findings: &mut Findings) -> SteeringConfig {
         let Self { mode, interfaces, install, mark, table } = self;
-        for interface in &interfaces {
-            // IFNAMSIZ is 16 with the closing NUL; the name goes into a ruleset between quotes.
-            let name = interface.get_ref();
-            let fits = !name.is_empty()
-                && name.len() < 16
-                && name
-                    .bytes()
-                    .all(|octet| octet.is_ascii_alphanumeric() || b"-_.@".contains(&octet));
-            if !fits {
-                let message = "an interface name has 1 to 15 letters, digits, '-', '_', '.' or '@'";
-                findings.error("GW0002", interface.span(), message, None);
-            }
-        }
+        let interfaces = findings.interfaces(interfaces);
         if mode != SteeringMode::None && install && interfaces.is_empty() {
             findings.error(
                 "GW0004",
@@ -244,7 +232,7 @@ impl Steering {
         }
         SteeringConfig {
             mode,
-            interfaces: interfaces.into_iter().map(Spanned::into_inner).collect(),
+            interfaces,
             install: install && mode != SteeringMode::None,
             mark,
             table,
@@ -397,6 +385,23 @@ impl Findings {
             self.error("GW0002", number.span(), "a limit of 0 would admit nobody", None);
         }
         *number.get_ref()
+    }
+
+    fn interfaces(&mut self, names: Vec<Spanned<String>>) -> Vec<String> {
+        for interface in &names {
+            // IFNAMSIZ is 16 with the closing NUL; the name goes into a ruleset between quotes.
+            let name = interface.get_ref();
+            let fits = !name.is_empty()
+                && name.len() < 16
+                && name
+                    .bytes()
+                    .all(|octet| octet.is_ascii_alphanumeric() || b"-_.@".contains(&octet));
+            if !fits {
+                let message = "an interface name has 1 to 15 letters, digits, '-', '_', '.' or '@'";
+                self.error("GW0002", interface.span(), message, None);
+            }
+        }
+        names.into_iter().map(Spanned::into_inner).collect()
     }
 
     fn addresses(&mut self, texts: Vec<Spanned<String>>) -> Vec<SocketAddr> {

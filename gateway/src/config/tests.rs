@@ -77,6 +77,7 @@ certificate = "dns.pem"
 key = "dns.key"
 [dns.limits]
 qps_per_subscriber = 7
+udp_threads = 3
 "#;
     let text = format!("{SAMPLE}{more}");
     let (config, _) = Config::parse(Path::new("/etc/postern/gateway.toml"), &text).unwrap();
@@ -84,9 +85,12 @@ qps_per_subscriber = 7
     assert_eq!(tls.certificate, Path::new("/etc/postern/dns.pem"));
     assert_eq!(tls.listen, ["0.0.0.0:8853", "[::]:8853"].map(|address| address.parse().unwrap()));
     assert_eq!(config.dns.https.unwrap().listen.len(), 1);
-    assert_eq!(config.dns.qps_per_subscriber, 7);
+    assert_eq!(config.dns.limits.questions_per_second, 7);
+    assert_eq!(config.dns.limits.udp_threads, 3);
     for (from, to, expected) in [
         ("qps_per_subscriber = 7", "qps_per_subscriber = 0", "GW0002"),
+        ("udp_threads = 3", "udp_threads = 0", "GW0002"),
+        ("udp_threads = 3", "udp_threads = 257", "GW0002"),
         ("[\"192.0.2.1:9443\"]", "[]", "GW0004"),
         ("[\"192.0.2.1:9443\"]", "[\"dns.example\"]", "GW0002"),
         ("certificate", "certificat", "GW0001"),

@@ -15,6 +15,8 @@ use super::{
 #[serde(deny_unknown_fields)]
 pub(super) struct Dns {
     listen: Vec<Spanned<String>>,
+    #[serde(default)]
+    interfaces: Vec<Spanned<String>>,
     upstreams: Spanned<Vec<Spanned<String>>>,
     tls: Option<Encrypted>,
     https: Option<Encrypted>,
@@ -34,6 +36,7 @@ struct Encrypted {
 #[serde(deny_unknown_fields)]
 struct DnsLimits {
     qps_per_subscriber: Option<Spanned<u32>>,
+    udp_threads: Option<Spanned<u32>>,
 }
 
 impl Dns {
@@ -52,14 +55,26 @@ impl Dns {
             let message = "no upstream resolver can be asked about allowed names";
             findings.error("GW0004", span, message, Some("for example \"udp://198.51.100.53\""));
         }
-        let qps = self.limits.qps_per_subscriber;
-        let default = dns::Limits::default().questions_per_second;
+        let mut limits = dns::Limits::default();
+        if let Some(qps) = self.limits.qps_per_subscriber {
+            limits.questions_per_second = findings.limit(&qps);
+        }
+        if let Some(threads) = self.limits.udp_threads {
+            let number = findings.limit(&threads);
+            if number > MAX_THREADS {
+                let message = format!("at most {MAX_THREADS} threads can share an address");
+                let help = "as many as the node has cores is best, and the default";
+                findings.error("GW0002", threads.span(), &message, Some(help));
+            }
+            limits.udp_threads = usize::try_from(number).unwrap_or(1);
+        }
         DnsConfig {
             listen: findings.addresses(self.listen),
+            interfaces: findings.interfaces(self.interfaces),
             upstreams,
             tls: self.tls.map(|tls| tls.check(folder, findings)),
             https: self.https.map(|https| https.check(folder, findings)),
-            qps_per_subscriber: qps.map_or(default, |number| findings.limit(&number)),
+            limits,
         }
     }
 }
@@ -78,3 +93,6 @@ impl Encrypted {
         }
     }
 }
+
+/// Threads of one address.
+const MAX_THREADS: u32 = 256;

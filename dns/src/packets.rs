@@ -1,0 +1,122 @@
+//! The answers of the last second, as they were written.
+//!
+//! Only answers about names that pass come in, and none is given out but to a question that was
+//! judged anew and came to the same class and the same rule of the same policy: what is kept is the
+//! writing, not the verdict. After a second an answer is written anew, with the lifetimes that hold
+//! then.
+
+use std::{hash::BuildHasher, time::Duration};
+
+use foldhash::fast::RandomState;
+use policy::{HostName, Rule};
+use tokio::time::Instant;
+
+use crate::{screen::Family, wire::Packet};
+
+/// The packets of one thread, in a table that never grows.
+#[derive(Debug)]
+pub(crate) struct Packets {
+    places: Box<[Option<Entry>]>,
+    /// The names are chosen by subscribers.
+    seed: RandomState,
+}
+
+/// Everything that the records of an answer depend on, but for the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'k> {
+    /// Of the policy.
+    pub(crate) generation: u64,
+    pub(crate) class: &'k str,
+    /// The entry that listed the name, of that policy.
+    pub(crate) rule: Option<&'k Rule>,
+    pub(crate) host: &'k HostName,
+    pub(crate) family: Family,
+    pub(crate) checking_disabled: bool,
+    pub(crate) dnssec_ok: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u64,
+    class: Box<str>,
+    /// The rule's place in memory: within one generation, its identity.
+    rule: Option<usize>,
+    host: HostName,
+    family: Family,
+    checking_disabled: bool,
+    dnssec_ok: bool,
+    until: Instant,
+    packet: Packet,
+}
+
+impl Packets {
+    /// A table with room for `places` packets, rounded up to whole groups of four.
+    pub(crate) fn new(places: usize) -> Self {
+        let places = places.max(1).next_multiple_of(GROUP);
+        let places = std::iter::repeat_with(|| None).take(places).collect();
+        Self { places, seed: RandomState::default() }
+    }
+
+    /// The packet for `key` that still holds at `now`.
+    pub(crate) fn get(&self, key: Key<'_>, now: Instant) -> Option<&Packet> {
+        let mut entries = self.places.get(self.group(key))?.iter().flatten();
+        let entry = entries.find(|entry| entry.is_for(key))?;
+        (entry.until > now).then_some(&entry.packet)
+    }
+
+    /// Keeps `packet`, written from what is `age` old, in the place that is worth least.
+    pub(crate) fn put(&mut self, key: Key<'_>, packet: Packet, age: Duration, now: Instant) {
+        // Lifetimes are told in whole seconds: until the next one they stay the same.
+        let until = now + Duration::from_secs(1) - Duration::from_nanos(age.subsec_nanos().into());
+        let group = self.group(key);
+        let places = self.places.get_mut(group).unwrap_or_default().iter_mut();
+        let place = places.min_by_key(|place| match place {
+            Some(entry) if entry.is_for(key) => (0, now),
+            None => (1, now),
+            Some(entry) => (2, entry.until),
+        });
+        if let Some(place) = place {
+            *place = Some(Entry {
+                generation: key.generation,
+                class: key.class.into(),
+                rule: key.rule.map(identity),
+                host: key.host.clone(),
+                family: key.family,
+                checking_disabled: key.checking_disabled,
+                dnssec_ok: key.dnssec_ok,
+                until,
+                packet,
+            });
+        }
+    }
+
+    fn group(&self, key: Key<'_>) -> std::ops::Range<usize> {
+        let Key { generation, class, host, family, checking_disabled, dnssec_ok, rule: _ } = key;
+        let hash =
+            self.seed.hash_one((generation, class, host, family, checking_disabled, dnssec_ok));
+        let groups = u64::try_from(self.places.len() / GROUP).unwrap_or(1);
+        let start = usize::try_from(hash % groups).unwrap_or_default() * GROUP;
+        start..start + GROUP
+    }
+}
+
+impl Entry {
+    fn is_for(&self, key: Key<'_>) -> bool {
+        self.host == *key.host
+            && self.generation == key.generation
+            && self.family == key.family
+            && self.checking_disabled == key.checking_disabled
+            && self.dnssec_ok == key.dnssec_ok
+            && self.rule == key.rule.map(identity)
+            && *self.class == *key.class
+    }
+}
+
+fn identity(rule: &Rule) -> usize {
+    std::ptr::from_ref(rule).addr()
+}
+
+/// Places a packet may stand in.
+const GROUP: usize = 4;
+/// Packets of one thread; with most answers, 4 MB of them.
+pub(crate) const PACKETS: usize = 16_384;
