@@ -19,6 +19,7 @@ use crate::{
     proxy::{self, Proxy, ProxySettings},
     reload::{Intake, ReloadError, Reloaded, Reloader, Trigger, Watch, WatchError},
     signature::KeyError,
+    sims::{Bounds, HOME, Sims},
     steering::{Ports, Steering, SteeringError},
 };
 
@@ -92,7 +93,8 @@ impl App {
         let pseudonyms = Pseudonyms::new(config.log.pseudonym_key_file.as_deref())
             .map_err(LogError::Pseudonym)?;
         let log = decision_log(&config, pseudonyms.clone(), &registry)?;
-        let court = Arc::new(Court::new(&registry, log)?);
+        let sims = Arc::new(Sims::new(Bounds::default(), HOME));
+        let court = Arc::new(Court::new(&registry, log, sims)?);
         let judge: Arc<dyn dns::Judge> = Arc::clone(&court) as _;
 
         let dns_metrics = dns::Metrics::register(&registry)?;

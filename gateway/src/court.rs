@@ -11,7 +11,7 @@ use prometheus::Registry;
 
 use decisions::Decisions;
 
-use crate::{clock, log::DecisionLog, store::Store};
+use crate::{clock, log::DecisionLog, sims::Sims, store::Store};
 
 /// Shared by the resolver, the proxy and the admin API.
 #[derive(Debug)]
@@ -19,12 +19,23 @@ pub(crate) struct Court {
     store: Store,
     decisions: Decisions,
     log: Option<DecisionLog>,
+    sims: Arc<Sims>,
 }
 
 impl Court {
     /// A court without a policy; it denies everything until one is published.
-    pub(crate) fn new(registry: &Registry, log: Option<DecisionLog>) -> prometheus::Result<Self> {
-        Ok(Self { store: Store::default(), decisions: Decisions::new(registry)?, log })
+    pub(crate) fn new(
+        registry: &Registry,
+        log: Option<DecisionLog>,
+        sims: Arc<Sims>,
+    ) -> prometheus::Result<Self> {
+        Ok(Self { store: Store::default(), decisions: Decisions::new(registry)?, log, sims })
+    }
+
+    /// Who is behind which address.
+    #[expect(dead_code, reason = "the admin API asks here")]
+    pub(crate) fn sims(&self) -> &Arc<Sims> {
+        &self.sims
     }
 
     /// The policy in force.
@@ -39,7 +50,7 @@ impl dns::Judge for Court {
     }
 
     fn subscriber(&self, address: IpAddr) -> Subscriber {
-        Subscriber::at(address)
+        self.sims.subscriber(address)
     }
 
     fn now(&self) -> jiff::Timestamp {

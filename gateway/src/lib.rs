@@ -18,6 +18,8 @@ mod reload;
 mod replay;
 mod report;
 mod signature;
+#[expect(dead_code, unused_imports, reason = "RADIUS, the stores and the admin API use the rest")]
+mod sims;
 mod steering;
 mod store;
 

@@ -18,9 +18,14 @@ pub struct Subscriber {
     pub(crate) address: Option<IpAddr>,
     pub(crate) iccid: Option<Iccid>,
     pub(crate) imsi: Option<Imsi>,
-    pub(crate) apn: Option<Box<str>>,
+    /// Shared: one is made for every packet, and the names are few.
+    pub(crate) apn: Option<Arc<str>>,
     pub(crate) state: Option<SimState>,
 }
+
+/// An access point name; case does not matter (3GPP TS 23.003 section 9). Clones share the text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Apn(Arc<str>);
 
 /// What happens to a subscriber's traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
@@ -110,10 +115,10 @@ impl Subscriber {
         Self { imsi: Some(imsi), ..self }
     }
 
-    /// Adds the access point name; case does not matter (3GPP TS 23.003 section 9).
+    /// Adds the access point name.
     #[must_use]
-    pub fn with_apn(self, apn: &str) -> Self {
-        Self { apn: Some(apn.to_ascii_lowercase().into()), ..self }
+    pub fn with_apn(self, apn: Apn) -> Self {
+        Self { apn: Some(apn.0), ..self }
     }
 
     /// Adds the SIM's state.
@@ -126,6 +131,26 @@ impl Subscriber {
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
+    }
+
+    /// The SIM's state, where one is known.
+    #[must_use]
+    pub fn state(&self) -> Option<SimState> {
+        self.state
+    }
+}
+
+impl Apn {
+    /// Puts a name in its normal form.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.to_ascii_lowercase().into())
+    }
+
+    /// The name, in lower case.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -232,7 +257,7 @@ impl ClassMatch {
             && holds(imsi.as_ref().map(std::slice::from_ref), subscriber.imsi, |set, imsi| {
                 set.contains(*imsi)
             })
-            && holds(apn.as_deref(), subscriber.apn.as_ref(), |listed, apn| listed == *apn)
+            && holds(apn.as_deref(), subscriber.apn.as_ref(), |listed, apn| **listed == ***apn)
             && holds(state.as_deref(), subscriber.state, |listed, state| listed == state)
     }
 }

@@ -2,7 +2,7 @@
 
 mod set;
 
-use std::fmt;
+use std::{fmt, num::NonZeroU8};
 
 pub(crate) use set::{IdentitySet, Meeting, read_list, read_ranges};
 
@@ -89,15 +89,22 @@ pub trait Identity: Copy + Ord + fmt::Debug {
     /// The last two digits as a number: identities are matched in blocks of 100.
     fn last_two(self) -> u8;
 
+    /// All the digits: for the operator's own stores and systems, never for a log or a report.
+    fn whole(self) -> String;
+
     /// Its place among all identities of the kind, short ones first: neighbours differ by one.
     fn ordinal(self) -> u128;
 }
 
 /// Digits as a number together with how many there are, so that leading zeros count.
+///
+/// Sixteen octets, present or absent: a gateway holds millions of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Digits {
-    length: u8,
-    value: u128,
+    length: NonZeroU8,
+    /// The number's bits above the lower 64; 20 digits have 67.
+    high: u8,
+    low: u64,
 }
 
 impl Digits {
@@ -114,19 +121,31 @@ impl Digits {
         if !(minimum..=maximum).contains(&text.len()) {
             return Err(wrong_length);
         }
-        match (u8::try_from(text.len()), text.parse()) {
-            (Ok(length), Ok(value)) => Ok(Self { length, value }),
-            (Err(_), _) | (_, Err(_)) => Err(wrong_length),
+        let length = u8::try_from(text.len()).ok().and_then(NonZeroU8::new);
+        let value: Option<u128> = text.parse().ok();
+        let high = value.and_then(|value| u8::try_from(value >> 64).ok());
+        let low = value.and_then(|value| u64::try_from(value & u128::from(u64::MAX)).ok());
+        match (length, high, low) {
+            (Some(length), Some(high), Some(low)) => Ok(Self { length, high, low }),
+            (None, _, _) | (_, None, _) | (_, _, None) => Err(wrong_length),
         }
     }
 
+    fn value(self) -> u128 {
+        (u128::from(self.high) << 64) | u128::from(self.low)
+    }
+
     fn ordinal(self) -> u128 {
-        self.value + shorter(self.length)
+        self.value() + shorter(self.length.get())
+    }
+
+    fn whole(self) -> String {
+        format!("{:0width$}", self.value(), width = usize::from(self.length.get()))
     }
 
     /// All but the last four digits hidden.
     fn redacted(self, kind: &str, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{kind}(…{:04})", self.value % 10_000)
+        write!(formatter, "{kind}(…{:04})", self.value() % 10_000)
     }
 }
 
@@ -150,11 +169,15 @@ macro_rules! identity {
             }
 
             fn length(self) -> usize {
-                usize::from(self.0.length)
+                usize::from(self.0.length.get())
             }
 
             fn last_two(self) -> u8 {
-                u8::try_from(self.0.value % 100).unwrap_or_default()
+                u8::try_from(self.0.value() % 100).unwrap_or_default()
+            }
+
+            fn whole(self) -> String {
+                self.0.whole()
             }
 
             fn ordinal(self) -> u128 {
@@ -231,6 +254,15 @@ impl<I: Identity> IdentityRange<I> {
 }
 
 impl SimState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Barred, Self::Exhausted, Self::Unprovisioned];
+
+    /// The state of this name.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.label() == label)
+    }
+
     /// The state's name in documents, metrics and the admin API.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -268,6 +300,15 @@ mod tests {
         ] {
             assert_eq!(range.contains(Iccid::parse(text).unwrap()), inside, "{text}");
         }
+    }
+
+    #[test]
+    fn digits_are_kept_whole_in_sixteen_octets() {
+        for text in ["00000000000000000001", "99999999999999999999", "18446744073709551616"] {
+            assert_eq!(Iccid::parse(text).unwrap().whole(), text);
+        }
+        assert!(Iccid::parse("18446744073709551616") > Iccid::parse("18446744073709551615"));
+        assert_eq!(size_of::<Option<Iccid>>(), 16);
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Who {
             subscriber = subscriber.with_imsi(imsi);
         }
         if let Some(apn) = &self.apn {
-            subscriber = subscriber.with_apn(apn);
+            subscriber = subscriber.with_apn(policy::Apn::new(apn));
         }
         if let Some(state) = self.state {
             subscriber = subscriber.with_state(state);
@@ -160,10 +160,8 @@ impl Who {
 }
 
 fn state(text: &str) -> Result<SimState, String> {
-    let all = [SimState::Active, SimState::Barred, SimState::Exhausted, SimState::Unprovisioned];
-    all.into_iter()
-        .find(|state| state.label() == text)
-        .ok_or_else(|| format!("one of {}", all.map(SimState::label).join(", ")))
+    SimState::from_label(text)
+        .ok_or_else(|| format!("one of {}", SimState::ALL.map(SimState::label).join(", ")))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use toml::{
 
 use super::{Case, Expectation, Who};
 use crate::{
-    class::{Class, Subscriber},
+    class::{Apn, Class, Subscriber},
     code::Code,
     compile::Source,
     decide::Verdict,
@@ -148,16 +148,14 @@ fn read_subscriber(fields: &mut Fields<'_>, findings: &mut Findings) -> Subscrib
         subscriber = subscriber.with_imsi(imsi.into_inner());
     }
     if let Some(apn) = fields.get("apn", findings, text) {
-        subscriber = subscriber.with_apn(apn.get_ref());
+        subscriber = subscriber.with_apn(Apn::new(apn.get_ref()));
     }
     let state = fields.get("state", findings, |value| {
-        let all =
-            [SimState::Active, SimState::Barred, SimState::Exhausted, SimState::Unprovisioned];
         let text = text(value)?;
-        all.into_iter().find(|state| state.label() == text).ok_or_else(|| {
+        SimState::from_label(text).ok_or_else(|| {
             let message = format!("`{}` is not a SIM state", short(text));
             Fault::new(Code::UnknownValue, message)
-                .maybe_help(suggest(text, all.map(SimState::label)))
+                .maybe_help(suggest(text, SimState::ALL.map(SimState::label)))
         })
     });
     match state {

@@ -2,6 +2,7 @@ use jiff::{Timestamp, civil::date};
 
 use super::*;
 use crate::{
+    class::Apn,
     compile::{Source, compile},
     sim::{Iccid, Identity, Imsi, SimState},
     target::Target,
@@ -175,8 +176,8 @@ fn a_subscriber_falls_in_the_first_class_that_holds_it() {
         (at("192.0.2.1").with_iccid(iccid("8988247000200000000")), "garden"),
         (at("192.0.2.1").with_imsi(imsi("001010000000007")), "watched"),
         (at("192.0.2.1").with_imsi(imsi("001010000000008")), "garden"),
-        (at("192.0.2.1").with_apn("WATCH.example"), "watched"),
-        (at("192.0.2.1").with_apn("watch.example.org"), "garden"),
+        (at("192.0.2.1").with_apn(Apn::new("WATCH.example")), "watched"),
+        (at("192.0.2.1").with_apn(Apn::new("watch.example.org")), "garden"),
         (Subscriber::default(), "garden"),
     ] {
         let found = policy.class_of(Subject::Subscriber(&subscriber)).map(Class::name);

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Iccid, Identity, Imsi, SimState, Source, Subject, Subscriber, Verdict, compile, decide,
+    Apn, Iccid, Identity, Imsi, SimState, Source, Subject, Subscriber, Verdict, compile, decide,
     host::HostName,
 };
 
@@ -431,7 +431,7 @@ fn subscribers() -> Vec<Subscriber> {
                             subscriber = subscriber.with_imsi(Imsi::parse(imsi).unwrap());
                         }
                         if let Some(apn) = apn {
-                            subscriber = subscriber.with_apn(apn);
+                            subscriber = subscriber.with_apn(Apn::new(apn));
                         }
                         if let Some(state) = state {
                             subscriber = subscriber.with_state(state);

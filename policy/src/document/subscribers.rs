@@ -43,13 +43,7 @@ pub(super) fn read_match<'t>(fields: &mut Fields<'t>, findings: &mut Findings) -
             networks: values(fields, "networks", findings, network),
             apn: values(fields, "apn", findings, apn),
             state: values(fields, "state", findings, |value| {
-                let all = [
-                    SimState::Active,
-                    SimState::Barred,
-                    SimState::Exhausted,
-                    SimState::Unprovisioned,
-                ];
-                choice(value, &all.map(|state| (state.label(), state)))
+                choice(value, &SimState::ALL.map(|state| (state.label(), state)))
             }),
             ..ClassMatch::default()
         },

@@ -50,9 +50,6 @@ pub(super) const AXES: usize = 5;
 /// Where IPv6 maps IPv4.
 pub(super) const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
 
-const STATES: [SimState; 4] =
-    [SimState::Active, SimState::Barred, SimState::Exhausted, SimState::Unprovisioned];
-
 impl Points {
     pub(super) fn known(spans: impl IntoIterator<Item = (u128, u128)>) -> Self {
         Self::default().with(spans)
@@ -190,7 +187,7 @@ impl Axes {
                 Some(name) => Some(name.to_string()),
                 None => Some("any other".to_owned()),
             }),
-            Axis::State => list(&|at| STATES.get(at).map(|state| state.label().to_owned())),
+            Axis::State => list(&|at| SimState::ALL.get(at).map(|state| state.label().to_owned())),
         }
     }
 }

@@ -167,12 +167,10 @@ fn subscriber(facts: &Facts) -> Subscriber {
         subscriber = subscriber.with_imsi(Imsi::parse(imsi).unwrap());
     }
     if let Some(apn) = apn {
-        subscriber = subscriber.with_apn(apn);
+        subscriber = subscriber.with_apn(policy::Apn::new(apn));
     }
     if let Some(state) = state {
-        let all =
-            [SimState::Active, SimState::Barred, SimState::Exhausted, SimState::Unprovisioned];
-        let state = all.into_iter().find(|known| known.label() == *state).unwrap();
+        let state = SimState::from_label(state).unwrap();
         subscriber = subscriber.with_state(state);
     }
     subscriber

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::repository::{files, text};
 
 /// Files and folders that are pure, relative to the top folder.
-const PURE: [&str; 9] = [
+const PURE: [&str; 17] = [
     "policy/src",
     "dns/src/wire.rs",
     "dns/src/plan.rs",
@@ -15,6 +15,14 @@ const PURE: [&str; 9] = [
     "gateway/src/proxy/hello.rs",
     "gateway/src/proxy/retry.rs",
     "gateway/src/proxy/outcome.rs",
+    "gateway/src/sims/claim.rs",
+    "gateway/src/sims/identity.rs",
+    "gateway/src/sims/ledger.rs",
+    "gateway/src/sims/names.rs",
+    "gateway/src/sims/prefix.rs",
+    "gateway/src/sims/record.rs",
+    "gateway/src/sims/registry.rs",
+    "gateway/src/sims/table.rs",
 ];
 
 /// What none of them may name.

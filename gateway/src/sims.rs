@@ -1,0 +1,250 @@
+//! Who is behind an address, and whether that SIM has a plan: the node's local table.
+//!
+//! A decision reads memory only ([`Sims::subscriber`]). Whatever changes it, accounting, the admin
+//! API, another node, goes through the one [`Ledger`] behind one lock; readers and listeners learn
+//! of it in the same order. Losing anything (a store, a feed, a message) errs towards the garden.
+
+mod claim;
+mod feed;
+mod identity;
+mod ledger;
+mod names;
+mod prefix;
+mod record;
+mod registry;
+mod seats;
+mod table;
+mod view;
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use policy::{SimState, Subscriber};
+
+pub(crate) use self::{
+    claim::Seconds,
+    feed::{Change, Feed, News},
+    identity::{Identities, InvalidSimId, SimId},
+    ledger::{Bounds, StateChange},
+    prefix::{InvalidPrefix, Prefix},
+    record::{Kind, Place, Record, Refusal},
+    registry::{Full, Source},
+    view::{Binding, SimView},
+};
+use self::{ledger::Ledger, seats::Seats};
+
+/// The local table, shared by everything that asks or tells who is behind an address.
+#[derive(Debug)]
+pub(crate) struct Sims {
+    ledger: Mutex<Ledger>,
+    seats: Seats,
+    feed: feed::Sender,
+    /// The routing domain of the traffic that passes this node.
+    domain: u16,
+    domain_name: Box<str>,
+    /// Bindings are too old to be believed: everybody is unknown.
+    stale: AtomicBool,
+}
+
+impl Sims {
+    /// An empty table for traffic of the routing domain `domain`.
+    pub(crate) fn new(bounds: Bounds, domain: &str) -> Self {
+        let mut ledger = Ledger::new(bounds);
+        // The first name of an empty list always has a place.
+        let place = ledger.domain(domain).unwrap_or_default();
+        Self {
+            ledger: Mutex::new(ledger),
+            seats: Seats::new(),
+            feed: feed::Sender::new(),
+            domain: place,
+            domain_name: domain.into(),
+            stale: AtomicBool::new(false),
+        }
+    }
+
+    /// Who is behind `address`. Without a binding, only the address is known.
+    pub(crate) fn subscriber(&self, address: IpAddr) -> Subscriber {
+        if self.stale.load(Ordering::Acquire) {
+            return Subscriber::at(address);
+        }
+        self.seats.subscriber(self.domain, address)
+    }
+
+    /// Changes from here on, in order.
+    pub(crate) fn watch(&self) -> Feed {
+        self.feed.feed()
+    }
+
+    /// Every binding of this node's routing domain. To follow the table, [`Sims::watch`] first.
+    pub(crate) fn each(&self, visit: impl FnMut(IpNet, Subscriber)) {
+        if !self.stale.load(Ordering::Acquire) {
+            self.seats.each(self.domain, visit);
+        }
+    }
+
+    /// The binding that `address` falls under.
+    pub(crate) fn binding(&self, address: IpAddr, now: Timestamp) -> Option<Binding> {
+        self.ledger().binding(self.domain, Prefix::of(address), seconds(now))
+    }
+
+    /// One SIM, with its addresses.
+    pub(crate) fn sim(&self, id: SimId) -> Option<SimView> {
+        self.ledger().sim(id)
+    }
+
+    /// Bindings by the state of their SIM, for metrics.
+    pub(crate) fn totals(&self) -> [(&'static str, i64); 5] {
+        self.seats.totals()
+    }
+
+    /// Sets the state of a SIM, bound or not; readers see it before this returns.
+    ///
+    /// # Errors
+    ///
+    /// It would be one SIM too many.
+    pub(crate) fn set_state(
+        &self,
+        id: SimId,
+        state: SimState,
+        source: Source,
+        now: Timestamp,
+    ) -> Result<StateChange, Full> {
+        self.change(source, now, |ledger| ledger.set_state(id, state, source, now.as_millisecond()))
+    }
+
+    /// Takes one message about a session.
+    ///
+    /// # Errors
+    ///
+    /// There is no room; nothing changed.
+    pub(crate) fn record(
+        &self,
+        record: &Record<'_>,
+        source: Source,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.change(source, now, |ledger| ledger.record(record, seconds(now)))
+    }
+
+    /// Takes the news that a NAS restarted: its bindings of before `at` are no more.
+    ///
+    /// # Errors
+    ///
+    /// The NAS is new and there is no room for its name.
+    pub(crate) fn reset(
+        &self,
+        nas: &str,
+        at: Seconds,
+        source: Source,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.change(source, now, |ledger| ledger.reset(nas, at, seconds(now)))
+    }
+
+    /// Puts a SIM behind a place of this node's domain, by order of somebody who knows.
+    ///
+    /// `lifetime` in seconds; 0: until it is taken away.
+    ///
+    /// # Errors
+    ///
+    /// There is no room; nothing changed.
+    pub(crate) fn bind(
+        &self,
+        prefix: Prefix,
+        identities: Identities,
+        lifetime: u32,
+        source: Source,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let record = Record {
+            kind: Kind::Start,
+            nas: ORDERED,
+            session: 0,
+            domain: &self.domain_name,
+            prefixes: [prefix].into_iter().collect(),
+            identities,
+            apn: None,
+            at: seconds(now),
+            lifetime,
+        };
+        self.record(&record, source, now)
+    }
+
+    /// Takes whoever is behind a place of this node's domain away; returns whether somebody was.
+    pub(crate) fn unbind(&self, prefix: Prefix, source: Source, now: Timestamp) -> bool {
+        let place = Place { domain: self.domain, prefix };
+        self.change(source, now, |ledger| ledger.vacate(place, seconds(now)))
+    }
+
+    /// Takes identities as those of one SIM.
+    ///
+    /// # Errors
+    ///
+    /// It would be one SIM too many.
+    pub(crate) fn learn(
+        &self,
+        identities: Identities,
+        source: Source,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.change(source, now, |ledger| ledger.learn(identities).map(|_| ()))
+    }
+
+    /// Looks at the next `count` bindings and takes away those that lapsed.
+    pub(crate) fn age(&self, count: usize, now: Timestamp) {
+        self.change(Source::Ageing, now, |ledger| ledger.age(count, seconds(now)));
+    }
+
+    /// Says whether bindings are too old to be believed. While they are, everybody is unknown.
+    pub(crate) fn set_stale(&self, stale: bool) {
+        if self.stale.swap(stale, Ordering::AcqRel) != stale {
+            self.feed.send(News::Everything);
+        }
+    }
+
+    /// Changes the ledger, then what readers see, then tells listeners: all in one order.
+    fn change<T>(
+        &self,
+        source: Source,
+        now: Timestamp,
+        change: impl FnOnce(&mut Ledger) -> T,
+    ) -> T {
+        let mut ledger = self.ledger();
+        let outcome = change(&mut ledger);
+        for turn in ledger.turns() {
+            let network = turn.place.prefix.network();
+            let heard = self.feed.is_heard() && turn.place.domain == self.domain;
+            let seen = || self.seats.subscriber(self.domain, network.addr());
+            let before = heard.then(seen);
+            self.seats.set(turn.place, turn.facts.as_ref());
+            let Some(before) = before else { continue };
+            let after = seen();
+            if before != after {
+                let change = Change { network, before, after, source, at: now };
+                self.feed.send(News::Change(change.into()));
+            }
+        }
+        outcome
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The seconds of a moment, within what they can count.
+pub(crate) fn seconds(at: Timestamp) -> Seconds {
+    Seconds(u32::try_from(at.as_second().max(1)).unwrap_or(u32::MAX))
+}
+
+/// The routing domain of traffic and NAS that name none.
+pub(crate) const HOME: &str = "default";
+/// What stands for a NAS where a person or a system gave the order.
+const ORDERED: &str = "order";
