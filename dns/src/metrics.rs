@@ -23,6 +23,7 @@ pub struct Metrics {
     dropped: [IntCounter; Dropped::ALL.len()],
     cache_hits: IntCounter,
     cache_misses: IntCounter,
+    packets: IntCounter,
     pending: IntGauge,
     rate_buckets: IntGauge,
     rate_takeovers: IntCounter,
@@ -104,6 +105,7 @@ impl Metrics {
             dropped: Dropped::ALL.map(|reason| dropped.with_label_values(&[reason.label()])),
             cache_hits: cache.with_label_values(&["hit"]),
             cache_misses: cache.with_label_values(&["miss"]),
+            packets: IntCounter::new(PACKETS, PACKETS_HELP)?,
             pending: IntGauge::new(PENDING, PENDING_HELP)?,
             rate_buckets: IntGauge::new(RATE_BUCKETS, RATE_BUCKETS_HELP)?,
             rate_takeovers: IntCounter::new(RATE_TAKEOVERS, RATE_TAKEOVERS_HELP)?,
@@ -131,6 +133,7 @@ impl Metrics {
         registry.register(Box::new(responses))?;
         registry.register(Box::new(dropped))?;
         registry.register(Box::new(cache))?;
+        registry.register(Box::new(metrics.packets.clone()))?;
         registry.register(Box::new(metrics.pending.clone()))?;
         registry.register(Box::new(metrics.rate_buckets.clone()))?;
         registry.register(Box::new(metrics.rate_takeovers.clone()))?;
@@ -188,6 +191,17 @@ impl Metrics {
 
     pub(crate) fn cache(&self, hit: bool) {
         if hit { &self.cache_hits } else { &self.cache_misses }.inc();
+    }
+
+    /// Counts an answer that lay ready as a packet.
+    pub(crate) fn packet_hit(&self) {
+        self.cache_hits.inc();
+        self.packets.inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn packet_hits(&self) -> u64 {
+        self.packets.get()
     }
 
     pub(crate) fn pending(&self) -> &IntGauge {
@@ -277,6 +291,8 @@ const DROPPED: &str = "postern_dns_dropped_total";
 const DROPPED_HELP: &str = "DNS messages that got no answer, by reason.";
 const CACHE: &str = "postern_dns_cache_total";
 const CACHE_HELP: &str = "Listed names looked for in the answer cache, by result.";
+const PACKETS: &str = "postern_dns_packet_hits_total";
+const PACKETS_HELP: &str = "Hits of the DNS answer cache whose answer lay ready as it was written.";
 const PENDING: &str = "postern_dns_pending";
 const PENDING_HELP: &str = "DNS questions that wait for an upstream.";
 const RATE_BUCKETS: &str = "postern_dns_rate_buckets";

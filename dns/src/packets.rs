@@ -120,3 +120,79 @@ fn identity(rule: &Rule) -> usize {
 const GROUP: usize = 4;
 /// Packets of one thread; with most answers, 4 MB of them.
 pub(crate) const PACKETS: usize = 16_384;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use policy::HostName;
+    use tokio::time::Instant;
+
+    use super::{GROUP, Key, Packets};
+    use crate::{
+        screen::Family,
+        wire::{Answer, Packet, Query, Rcode},
+    };
+
+    const NOTHING: Duration = Duration::ZERO;
+
+    #[test]
+    fn forgets_a_packet_once_its_lifetimes_would_be_told_otherwise() {
+        let (mut packets, now, host) = (Packets::new(8), Instant::now(), host(0));
+        packets.put(key(&host), packet(), Duration::from_millis(2_300), now);
+        for (millis, is_kept) in [(0, true), (699, true), (700, false), (2_000, false)] {
+            let later = now + Duration::from_millis(millis);
+            assert_eq!(packets.get(key(&host), later).is_some(), is_kept, "{millis}");
+        }
+    }
+
+    #[test]
+    fn tells_packets_apart_by_everything_they_depend_on() {
+        let (mut packets, now, host, other) = (Packets::new(8), Instant::now(), host(0), host(1));
+        let key = key(&host);
+        packets.put(key, packet(), NOTHING, now);
+        assert!(packets.get(key, now).is_some());
+        for unlike in [
+            Key { generation: 2, ..key },
+            Key { class: "other", ..key },
+            Key { host: &other, ..key },
+            Key { family: Family::V6, ..key },
+            Key { checking_disabled: true, ..key },
+            Key { dnssec_ok: true, ..key },
+        ] {
+            assert!(packets.get(unlike, now).is_none(), "{unlike:?}");
+        }
+    }
+
+    #[test]
+    fn never_holds_more_than_its_bound() {
+        let (mut packets, now) = (Packets::new(62), Instant::now());
+        for number in 0..10_000 {
+            let host = host(number);
+            packets.put(key(&host), packet(), NOTHING, now);
+            assert!(packets.get(key(&host), now).is_some());
+        }
+        assert_eq!(packets.places.len(), 64);
+        assert!(packets.places.len().is_multiple_of(GROUP));
+    }
+
+    fn key(host: &HostName) -> Key<'_> {
+        Key {
+            generation: 1,
+            class: "garden",
+            rule: None,
+            host,
+            family: Family::V4,
+            checking_disabled: false,
+            dnssec_ok: false,
+        }
+    }
+
+    fn host(number: u32) -> HostName {
+        HostName::parse(&format!("h{number}.example")).unwrap()
+    }
+
+    fn packet() -> Packet {
+        Packet::of(&Answer::empty(Rcode::NoError), &Query::default()).unwrap()
+    }
+}

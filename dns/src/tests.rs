@@ -5,6 +5,7 @@ mod abuse;
 mod answers;
 mod denials;
 mod encrypted;
+mod fast;
 mod rates;
 mod scripted;
 mod upstreams;

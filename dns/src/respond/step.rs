@@ -97,7 +97,7 @@ impl Case<'_> {
             && packet.write(self.query, limit(self.query, self.asker.transport), message)
         {
             self.record();
-            self.responder.metrics.cache(true);
+            self.responder.metrics.packet_hit();
             return Step::Written(Said { rcode: packet.rcode(), origin: Origin::Cache });
         }
         let policy = self.snapshot.policy();

@@ -185,9 +185,8 @@ impl Authority {
         writer.data(|writer| {
             writer.octets(self.server.octets());
             writer.octets(self.person.octets());
-            for number in self.numbers.into_iter().chain([self.ttl]) {
-                writer.octets(&number.to_be_bytes());
-            }
+            writer.u32s(self.numbers);
+            writer.u32s([self.ttl]);
         });
     }
 }

@@ -50,24 +50,19 @@ impl Frame {
             }
         }
         let question = query.question();
-        writer.u16(query.id);
-        writer.u16(flags);
-        writer.u16(u16::from(question.is_some()));
-        writer.u16(self.answers);
-        writer.u16(self.authorities);
-        writer.u16(u16::from(query.edns.is_some()));
+        let (questions, additionals) = (question.is_some().into(), query.edns.is_some().into());
+        let Self { answers, authorities, .. } = *self;
+        writer.u16s([query.id, flags, questions, answers, authorities, additionals]);
         if let Some(question) = question {
             writer.octets(question.name.octets());
-            writer.u16(question.record_type);
-            writer.u16(question.class);
+            writer.u16s([question.record_type, question.class]);
         }
     }
 
     fn write_edns(&self, query: &Query, notice: Option<(Notice, &str)>, writer: &mut Writer<'_>) {
         let Some(edns) = query.edns else { return };
         writer.octets(&[0]);
-        writer.u16(TYPE_OPT);
-        writer.u16(u16::try_from(MAX_UDP_ANSWER).unwrap_or(u16::MAX));
+        writer.u16s([TYPE_OPT, u16::try_from(MAX_UDP_ANSWER).unwrap_or(u16::MAX)]);
         let [_, extended] = (self.rcode.code() >> HEADER_RCODE_BITS).to_be_bytes();
         let flags = if edns.dnssec_ok { EDNS_DNSSEC_OK } else { 0 };
         writer.octets(&[extended, 0, flags, 0]);
