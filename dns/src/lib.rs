@@ -14,6 +14,7 @@ mod metrics;
 mod packets;
 mod plan;
 mod rates;
+mod recent;
 mod resolver;
 mod respond;
 mod screen;
@@ -33,7 +34,7 @@ pub use resolver::{ResolveError, Resolver};
 pub use respond::Judge;
 pub use screen::BadAnswer;
 pub use server::{Server, Settings};
-pub use upstream::{InvalidUpstream, Upstream, UpstreamError};
+pub use upstream::{InvalidTrust, InvalidUpstream, Trust, Upstream, UpstreamError};
 
 #[cfg(test)]
 mod tests;

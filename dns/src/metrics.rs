@@ -1,11 +1,15 @@
 //! Every DNS metric. Labels come from closed lists; no name and no address ever becomes one.
 
+mod upstream;
+
 use std::{sync::Arc, time::Duration};
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     local::LocalHistogram,
 };
+
+pub(crate) use upstream::{Hedge, UpstreamHandles, UpstreamMetrics};
 
 use crate::{
     upstream::UpstreamError,
@@ -29,7 +33,7 @@ pub struct Metrics {
     rate_takeovers: IntCounter,
     connections: IntGauge,
     refused_connections: IntCounterVec,
-    upstream_seconds: Histogram,
+    upstreams: UpstreamMetrics,
     upstream_failures: IntCounterVec,
 }
 
@@ -39,6 +43,8 @@ pub(crate) enum Origin {
     Local,
     Cache,
     Upstream,
+    /// The upstreams said it once, and now say nothing.
+    Stale,
 }
 
 /// What was said to a question, as far as it is counted.
@@ -115,10 +121,7 @@ impl Metrics {
                 REFUSED_CONNECTIONS_HELP,
                 &["reason"],
             )?,
-            upstream_seconds: Histogram::with_opts(
-                HistogramOpts::new(UPSTREAM_SECONDS, UPSTREAM_SECONDS_HELP)
-                    .buckets(BUCKETS.to_vec()),
-            )?,
+            upstreams: UpstreamMetrics::register(registry)?,
             upstream_failures: counter(UPSTREAM_FAILURES, UPSTREAM_FAILURES_HELP, &["kind"])?,
         };
         // A series that was never touched would be missing from the first scrape, and an alert
@@ -139,7 +142,6 @@ impl Metrics {
         registry.register(Box::new(metrics.rate_takeovers.clone()))?;
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.refused_connections.clone()))?;
-        registry.register(Box::new(metrics.upstream_seconds.clone()))?;
         registry.register(Box::new(metrics.upstream_failures.clone()))?;
         Ok(Arc::new(metrics))
     }
@@ -224,8 +226,8 @@ impl Metrics {
         self.refused_connections.with_label_values(&[reason.label()]).inc();
     }
 
-    pub(crate) fn upstream_answered(&self, elapsed: Duration) {
-        self.upstream_seconds.observe(elapsed.as_secs_f64());
+    pub(crate) fn upstreams(&self) -> &UpstreamMetrics {
+        &self.upstreams
     }
 
     pub(crate) fn upstream_failed(&self, error: &UpstreamError) {
@@ -245,13 +247,14 @@ impl Tally {
 }
 
 impl Origin {
-    const ALL: [Self; 3] = [Self::Local, Self::Cache, Self::Upstream];
+    const ALL: [Self; 4] = [Self::Local, Self::Cache, Self::Upstream, Self::Stale];
 
     fn label(self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Cache => "cache",
             Self::Upstream => "upstream",
+            Self::Stale => "stale",
         }
     }
 }
@@ -306,8 +309,6 @@ const CONNECTIONS_HELP: &str = "DNS connections that are open, encrypted or not.
 const REFUSED_CONNECTIONS: &str = "postern_dns_refused_connections_total";
 const REFUSED_CONNECTIONS_HELP: &str =
     "DNS connections closed before the first question, by reason.";
-const UPSTREAM_SECONDS: &str = "postern_dns_upstream_seconds";
-const UPSTREAM_SECONDS_HELP: &str = "Time an upstream resolver took for an answer that was used.";
 const UPSTREAM_FAILURES: &str = "postern_upstream_failures_total";
 const UPSTREAM_FAILURES_HELP: &str = "Failed questions to an upstream resolver, by kind.";
 

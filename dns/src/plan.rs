@@ -127,6 +127,11 @@ pub(crate) fn resolved(policy: &Policy, aliases: &[Alias], screened: Screened) -
     }
 }
 
+/// What is told beside an answer that is too old (RFC 8914 sections 4.4 and 4.20).
+pub(crate) fn stale(rcode: Rcode) -> Notice {
+    if rcode == Rcode::NameError { Notice::StaleNoName } else { Notice::Stale }
+}
+
 /// What is said to a denied question about where the portal is, found or not.
 pub(crate) fn at_portal(policy: &Policy, screened: Option<Screened>) -> Answer {
     let denied_ttl = policy.dns().denied_ttl;

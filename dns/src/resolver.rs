@@ -1,4 +1,11 @@
 //! Listed names to addresses: lab entries, cache, upstreams, screening.
+//!
+//! A question is put to the upstreams once, however many wait for its answer. Where there is none
+//! in time, what was known of the name before is told instead, if that is not too long ago; every
+//! answer is decided anew, so that this helps listed names only.
+
+mod flights;
+mod memory;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,22 +15,36 @@ use std::{
 
 use ipnet::IpNet;
 use policy::{HostName, Policy, Rule, Snapshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     cache::{Cache, MAX_HOSTS},
     metrics::{Metrics, Origin},
     screen::{End, Family, Finding, Screened, screen},
-    upstream::{InvalidUpstream, Upstream, UpstreamError, Upstreams},
+    upstream::{InvalidUpstream, Trust, Upstream, UpstreamError, Upstreams},
 };
+
+use flights::{Flight, Flights};
+use memory::{Key, Memory};
 
 /// The one way from a listed name to its addresses, for answers and for the proxy alike.
 #[derive(Debug)]
 pub struct Resolver {
-    upstreams: Upstreams,
-    cache: Mutex<Cache>,
+    upstreams: Arc<Upstreams>,
+    store: Arc<Store>,
+    flights: Flights<Key, Ended>,
     metrics: Arc<Metrics>,
 }
+
+/// What is known without asking; flights add to it when nobody waits for them any more.
+#[derive(Debug)]
+struct Store {
+    cache: Mutex<Cache>,
+    memory: Mutex<Memory>,
+}
+
+/// How a search among the upstreams ended.
+type Ended = Result<Arc<Finding>, UpstreamError>;
 
 /// Why a listed name has no address to dial.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,14 +69,21 @@ pub(crate) struct Found {
 }
 
 impl Resolver {
-    /// A resolver over `upstreams`, asked in this order. Must be called within a tokio runtime.
+    /// A resolver over `upstreams`, asked in this order; encrypted ones are held to `trust`. Must
+    /// be called within a tokio runtime.
     ///
     /// # Errors
     ///
-    /// There is none, or TLS towards them cannot be set up.
-    pub fn new(upstreams: &[Upstream], metrics: Arc<Metrics>) -> Result<Self, InvalidUpstream> {
-        let upstreams = Upstreams::new(upstreams, Arc::clone(&metrics))?;
-        Ok(Self { upstreams, cache: Mutex::new(Cache::new(MAX_HOSTS)), metrics })
+    /// There is none.
+    pub fn new(
+        upstreams: &[Upstream],
+        trust: &Trust,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, InvalidUpstream> {
+        let upstreams = Arc::new(Upstreams::new(upstreams, trust, Arc::clone(&metrics))?);
+        let store =
+            Store { cache: Mutex::new(Cache::new(MAX_HOSTS)), memory: Mutex::new(Memory::new()) };
+        Ok(Self { upstreams, store: Arc::new(store), flights: Flights::new(), metrics })
     }
 
     /// The addresses of `host`, to dial: both families, IPv6 and IPv4 in turn (RFC 8305 section
@@ -116,33 +144,59 @@ impl Resolver {
             let finding = Arc::new(from_lab(addresses, family));
             return Some(Found { finding, age: Duration::ZERO, origin: Origin::Local });
         }
-        let cached = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(
-            snapshot.generation(),
-            host,
-            slot,
-            Instant::now(),
-        );
+        let cached = self.store.cached(snapshot.generation(), host, slot, Instant::now());
         self.metrics.cache(cached.is_some());
         cached.map(|(finding, age)| Found { finding, age, origin: Origin::Cache })
     }
 
     /// Asks the upstreams about `host`, and keeps what they say for this policy's time.
+    ///
+    /// A name that could not be resolved a moment ago is not asked about again yet. Without an
+    /// answer, or before one that takes too long, what was known before is told.
     pub(crate) async fn ask(
         &self,
         snapshot: &Snapshot,
         host: &HostName,
         slot: (Family, bool),
     ) -> Result<Found, UpstreamError> {
-        let (family, checking_disabled) = slot;
-        let finding = Arc::new(self.upstreams.ask(host, family, checking_disabled).await?);
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).put(
-            snapshot.generation(),
-            host,
-            slot,
-            Arc::clone(&finding),
-            Instant::now(),
-        );
-        Ok(Found { finding, age: Duration::ZERO, origin: Origin::Upstream })
+        let (key, generation) = ((host.clone(), slot), snapshot.generation());
+        let (failure, past) = self.store.remembered(&key, Instant::now());
+        let ended = match (failure, &past) {
+            (Some(error), _) => Err(error),
+            (None, None) => self.flight(&key, generation).land().await.unwrap_or(Err(FALLEN)),
+            (None, Some(_)) => {
+                match timeout(PATIENCE, self.flight(&key, generation).land()).await {
+                    Ok(landed) => landed.unwrap_or(Err(FALLEN)),
+                    Err(_elapsed) => Err(UpstreamError::Timeout),
+                }
+            }
+        };
+        let age = Duration::ZERO;
+        match (ended, past) {
+            (Ok(finding), _) => {
+                self.store.keep(generation, &key, &finding, Instant::now());
+                Ok(Found { finding, age, origin: Origin::Upstream })
+            }
+            (Err(_), Some(finding)) => Ok(Found { finding, age, origin: Origin::Stale }),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// The search for `key`, begun if it is not under way.
+    fn flight(&self, key: &Key, generation: u64) -> Flight<Ended> {
+        self.flights.join(key.clone(), || {
+            let (upstreams, store) = (Arc::clone(&self.upstreams), Arc::clone(&self.store));
+            let key = key.clone();
+            async move {
+                let (host, (family, checking_disabled)) = &key;
+                let ended = upstreams.ask(host, *family, *checking_disabled).await.map(Arc::new);
+                if let Ok(finding) = &ended {
+                    store.keep(generation, &key, finding, Instant::now());
+                }
+                store.note(key, &ended, Instant::now());
+                ended
+            }
+        })
     }
 
     async fn find(
@@ -155,6 +209,34 @@ impl Resolver {
             Some(found) => Ok(found),
             None => self.ask(snapshot, host, slot).await,
         }
+    }
+}
+
+impl Store {
+    fn cached(
+        &self,
+        generation: u64,
+        host: &HostName,
+        slot: (Family, bool),
+        now: Instant,
+    ) -> Option<(Arc<Finding>, Duration)> {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.get(generation, host, slot, now)
+    }
+
+    fn keep(&self, generation: u64, key: &Key, finding: &Arc<Finding>, now: Instant) {
+        let (host, slot) = key;
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.put(generation, host, *slot, Arc::clone(finding), now);
+    }
+
+    fn remembered(&self, key: &Key, now: Instant) -> (Option<UpstreamError>, Option<Arc<Finding>>) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        (memory.failure(key, now), memory.past(key, now))
+    }
+
+    fn note(&self, key: Key, ended: &Ended, now: Instant) {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).note(key, ended, now);
     }
 }
 
@@ -193,3 +275,9 @@ impl ResolveError {
         }
     }
 }
+
+/// How long an asker waits for the upstreams if there is something older to tell (RFC 8767 section
+/// 5).
+const PATIENCE: Duration = Duration::from_millis(1_800);
+/// What is said of a search that broke off by a fault of ours.
+const FALLEN: UpstreamError = UpstreamError::Unreadable;

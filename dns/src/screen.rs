@@ -63,6 +63,9 @@ pub enum BadAnswer {
     /// It repeats another question than ours, or is no answer.
     #[error("the answer is to another question")]
     OtherQuestion,
+    /// It names other servers and answers nothing: whoever sent it does not resolve.
+    #[error("the answer only refers to other servers")]
+    Referral,
     /// A name in it cannot be written.
     #[error("a name in the answer is too long")]
     UnwritableName,

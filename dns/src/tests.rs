@@ -4,10 +4,15 @@
 mod abuse;
 mod answers;
 mod denials;
+mod differential;
 mod encrypted;
 mod fast;
+mod lying;
 mod rates;
+mod screening;
 mod scripted;
+mod stale;
+mod trust;
 mod upstreams;
 mod world;
 

@@ -1,10 +1,17 @@
 //! The operator's own resolvers: where they are, how they are asked, in which order.
 //!
-//! Transport, ports, ids and 0x20 are hickory's, one pool a server. Order, failover and the
-//! overall deadline are ours, because a pool of several servers takes the first SERVFAIL for an
-//! answer.
+//! Transport, ports, ids and 0x20 are hickory's, one pool a server. Order, failover, the hedge and
+//! the overall deadline are ours, because a pool of several servers takes the first SERVFAIL for
+//! an answer.
 
+mod blame;
 mod exchange;
+mod hedges;
+mod latency;
+mod replies;
+mod server;
+mod sockets;
+mod trust;
 
 use std::{
     fmt,
@@ -14,6 +21,8 @@ use std::{
 };
 
 pub(crate) use exchange::Upstreams;
+pub(crate) use replies::BadReply;
+pub use trust::{InvalidTrust, Trust};
 
 use crate::screen::BadAnswer;
 
@@ -21,7 +30,7 @@ use crate::screen::BadAnswer;
 /// `https://NAME@A[:P][/PATH]`.
 ///
 /// `A` is an address, IPv6 in brackets. The default ports are 53, 53, 853 and 443. The certificate
-/// of an encrypted upstream must be valid for `NAME` under the public web roots.
+/// of an encrypted upstream must be valid for `NAME` under [`Trust`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Upstream {
     address: SocketAddr,
@@ -80,9 +89,6 @@ pub enum InvalidUpstream {
     /// No upstream at all.
     #[error("no upstream is given; at least one is needed")]
     None,
-    /// The TLS library could not be set up.
-    #[error("TLS towards upstreams could not be set up")]
-    Tls,
 }
 
 /// Why the upstreams gave no usable answer.

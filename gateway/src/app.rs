@@ -73,6 +73,8 @@ pub(crate) enum StartError {
     Steering(#[from] SteeringError),
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error("the upstreams' certificate authorities cannot be used")]
+    Trust(#[from] dns::InvalidTrust),
     #[error(transparent)]
     Watch(#[from] WatchError),
 }
@@ -98,8 +100,12 @@ impl App {
         let judge: Arc<dyn dns::Judge> = Arc::clone(&court) as _;
 
         let dns_metrics = dns::Metrics::register(&registry)?;
-        let resolver =
-            Arc::new(dns::Resolver::new(&config.dns.upstreams, Arc::clone(&dns_metrics))?);
+        let trust = match &config.dns.upstream_authorities {
+            Some(path) => dns::Trust::load(path)?,
+            None => dns::Trust::web()?,
+        };
+        let upstreams = &config.dns.upstreams;
+        let resolver = Arc::new(dns::Resolver::new(upstreams, &trust, Arc::clone(&dns_metrics))?);
         let transparent = config.steering.mode == SteeringMode::Tproxy;
         // The policy is checked before anything is bound: a wrong one leaves no trace.
         let intake = Intake::new(&config)?;

@@ -77,6 +77,8 @@ pub(crate) struct DnsConfig {
     pub(crate) interfaces: Vec<String>,
     /// Resolvers that are asked about allowed names, in order.
     pub(crate) upstreams: Vec<Upstream>,
+    /// PEM file with the certificate authorities of encrypted upstreams, beside the web's.
+    pub(crate) upstream_authorities: Option<PathBuf>,
     /// DNS over TLS.
     pub(crate) tls: Option<EncryptedConfig>,
     /// DNS over HTTPS.

@@ -116,7 +116,11 @@ impl Case<'_> {
         } else {
             self.record();
         }
-        let answer = plan::resolved(policy, &found.finding.aliases, screened);
+        let mut answer = plan::resolved(policy, &found.finding.aliases, screened);
+        if found.origin == Origin::Stale {
+            let rcode = answer.rcode;
+            answer.notice.get_or_insert_with(|| plan::stale(rcode));
+        }
         if found.origin == Origin::Cache
             && let Some(packets) = packets.as_mut()
             && let Some(packet) = Packet::of(&answer, self.query)

@@ -4,18 +4,20 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use hickory_proto::{
     op::{Message, ResponseCode},
-    rr::{Name, RData, Record as DnsRecord, RecordType, rdata},
+    rr::{DNSClass, Name, RData, Record as DnsRecord, RecordType, rdata},
+    serialize::binary::BinEncodable,
 };
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, UdpSocket},
     sync::Notify,
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::world::{PATIENCE, write_framed};
@@ -29,8 +31,28 @@ pub(super) enum Script {
     Long(Vec<DnsRecord>),
     /// The first octets of an answer.
     Cut(usize),
+    /// Truncated, over TCP as well.
+    Endless,
+    /// An answer for 198.51.100.7 that has so long been under way.
+    Late(Duration),
+    /// Over UDP so many forged answers for 198.51.100.66, and then perhaps the true one for
+    /// 198.51.100.7; over TCP the true one.
+    Lie(Lie, usize, bool),
     /// Nothing.
     Silence,
+}
+
+/// What is wrong with a forged answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lie {
+    Source,
+    Id,
+    Question,
+    LetterCase,
+    /// It is a question.
+    NoReply,
+    /// Of the class CH.
+    Class,
 }
 
 /// A scripted upstream on loopback, over UDP and TCP.
@@ -45,6 +67,8 @@ struct Inner {
     scripts: Mutex<HashMap<(String, RecordType), Script>>,
     otherwise: Mutex<Option<Script>>,
     asked: Mutex<Vec<String>>,
+    /// Names as they were asked for.
+    spelled: Mutex<Vec<String>>,
     /// While set, answers wait.
     gate: Mutex<Option<Arc<Notify>>>,
     arrived: Notify,
@@ -94,6 +118,11 @@ impl Scripted {
         std::mem::take(&mut self.inner.asked.lock().unwrap())
     }
 
+    /// Every name since the last call, in the letter case it came in.
+    pub(super) fn spelled(&self) -> Vec<String> {
+        std::mem::take(&mut self.inner.spelled.lock().unwrap())
+    }
+
     /// Holds every answer back until the returned signal is given.
     pub(super) fn hold(&self) -> Arc<Notify> {
         let gate = Arc::new(Notify::new());
@@ -109,12 +138,21 @@ impl Scripted {
 
 impl Inner {
     async fn serve_udp(self: Arc<Self>, socket: UdpSocket) {
+        let socket = Arc::new(socket);
+        let mut answering = JoinSet::new();
         let mut buffer = vec![0; 4_096];
         loop {
             let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
-            if let Some(answer) = self.answer(&buffer[..length], false).await {
-                socket.send_to(&answer, from).await.unwrap();
-            }
+            let (inner, socket) = (Arc::clone(&self), Arc::clone(&socket));
+            let message = buffer[..length].to_vec();
+            answering.spawn(async move {
+                let elsewhere =
+                    UdpSocket::bind((socket.local_addr().unwrap().ip(), 0)).await.unwrap();
+                for (is_elsewhere, answer) in inner.answers(&message, false).await {
+                    let socket = if is_elsewhere { &elsewhere } else { &*socket };
+                    socket.send_to(&answer, from).await.unwrap();
+                }
+            });
         }
     }
 
@@ -127,7 +165,7 @@ impl Inner {
                 while let Ok(length) = stream.read_u16().await {
                     let mut message = vec![0; usize::from(length)];
                     stream.read_exact(&mut message).await.unwrap();
-                    if let Some(answer) = inner.answer(&message, true).await {
+                    for (_, answer) in inner.answers(&message, true).await {
                         write_framed(&mut stream, &answer).await;
                     }
                 }
@@ -135,30 +173,47 @@ impl Inner {
         }
     }
 
-    async fn answer(&self, message: &[u8], is_tcp: bool) -> Option<Vec<u8>> {
+    /// The answers, each with whether it comes from elsewhere.
+    async fn answers(&self, message: &[u8], is_tcp: bool) -> Vec<(bool, Vec<u8>)> {
         let asked = Message::from_vec(message).unwrap();
         let query = asked.queries[0].clone();
         let name = query.name().to_lowercase().to_string();
         let transport = if is_tcp { "tcp" } else { "udp" };
         let line = format!("{name} {} {transport}", query.query_type());
         self.asked.lock().unwrap().push(line);
+        self.spelled.lock().unwrap().push(query.name().to_string());
         self.arrived.notify_one();
         let gate = self.gate.lock().unwrap().clone();
         if let Some(gate) = gate {
             gate.notified().await;
         }
-        let script = self.scripts.lock().unwrap().get(&(name, query.query_type())).cloned();
+        let script = self.scripts.lock().unwrap().get(&(name.clone(), query.query_type())).cloned();
         let script = script.or_else(|| self.otherwise.lock().unwrap().clone());
         let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
+        answer.metadata.recursion_available = true;
         answer.add_query(query);
+        let at = |address: &str| zone(&[&format!("{name} 30 A {address}")]);
         match script {
-            Some(Script::Silence) => return None,
+            Some(Script::Silence) => return Vec::new(),
             Some(Script::Cut(length)) => {
-                answer.add_answers(zone(&["listed.example. 30 A 198.51.100.7"]));
+                answer.add_answers(at(TRUE));
                 let mut answer = answer.to_vec().unwrap();
                 answer.truncate(length);
-                return Some(answer);
+                return vec![(false, answer)];
             }
+            Some(Script::Late(delay)) => {
+                sleep(delay).await;
+                answer.add_answers(at(TRUE));
+            }
+            Some(Script::Lie(lie, count, and_truth)) => {
+                let mut forged = answer.clone();
+                forged.add_answers(at(FORGED));
+                answer.add_answers(at(TRUE));
+                let truth = (is_tcp || and_truth).then(|| (false, answer.to_vec().unwrap()));
+                let forged = (!is_tcp).then(|| (lie == Lie::Source, lie.told(forged)));
+                return forged.into_iter().cycle().take(count).chain(truth).collect();
+            }
+            Some(Script::Endless) => answer.metadata.truncation = true,
             Some(Script::Long(_)) if !is_tcp => answer.metadata.truncation = true,
             Some(Script::Long(records)) => drop(answer.add_answers(records)),
             Some(Script::Say(rcode, records, authorities)) => {
@@ -168,9 +223,38 @@ impl Inner {
             }
             None => {}
         }
-        Some(answer.to_vec().unwrap())
+        vec![(false, answer.to_vec().unwrap())]
     }
 }
+
+impl Lie {
+    /// The octets of an answer that is wrong in this way.
+    fn told(self, mut answer: Message) -> Vec<u8> {
+        match self {
+            Self::Class => answer.answers[0].dns_class = DNSClass::CH,
+            Self::LetterCase => {
+                let mut query = answer.queries[0].clone();
+                query.set_name(query.name().to_lowercase());
+                answer.queries = vec![query];
+            }
+            Self::Source | Self::Id | Self::Question | Self::NoReply => {}
+        }
+        let mut message = answer.to_vec().unwrap();
+        match self {
+            Self::Id => message[1] ^= 1,
+            Self::NoReply => message[2] &= 0x7f,
+            // The first letter of the name.
+            Self::Question => message[13] ^= 3,
+            Self::Source | Self::LetterCase | Self::Class => {}
+        }
+        message
+    }
+}
+
+/// The address a lie tells.
+const FORGED: &str = "198.51.100.66";
+/// The address the truth tells.
+const TRUE: &str = "198.51.100.7";
 
 /// Records from lines `name ttl TYPE data`.
 pub(crate) fn zone(lines: &[&str]) -> Vec<DnsRecord> {
@@ -183,6 +267,10 @@ fn record(line: &str) -> DnsRecord {
     let data = match words[2] {
         "A" => RData::A(words[3].parse::<std::net::Ipv4Addr>().unwrap().into()),
         "AAAA" => RData::AAAA(words[3].parse::<std::net::Ipv6Addr>().unwrap().into()),
+        "DNAME" => RData::Unknown {
+            code: RecordType::DNAME,
+            rdata: rdata::NULL::with(BinEncodable::to_bytes(&name(words[3])).unwrap()),
+        },
         "CNAME" => RData::CNAME(rdata::CNAME(name(words[3]))),
         "NS" => RData::NS(rdata::NS(name(words[3]))),
         "SOA" => RData::SOA(rdata::SOA::new(

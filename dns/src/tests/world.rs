@@ -23,7 +23,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::scripted::Scripted;
-use crate::{Encrypted, Identity, Judge, Limits, Metrics, Resolver, Server, Settings, Upstream};
+use crate::{
+    Encrypted, Identity, Judge, Limits, Metrics, Resolver, Server, Settings, Trust, Upstream,
+};
 
 /// A gateway's stand-in around a running resolver.
 pub(super) struct World {
@@ -139,6 +141,9 @@ networks = ["127.0.0.0/8", "::1/128"]
 
 pub(super) const NXDOMAIN: &str = "denied = \"nxdomain\"\ndenied_ttl = \"5s\"\nmax_ttl = \"60s\"";
 
+/// More of a policy: every name below `wild.example` is listed.
+pub(super) const WILD: &str = "[[hostset.host]]\nmatch = \"*.wild.example\"\nschemes = [\"https\"]";
+
 /// Noon of 1 September 2026.
 const NOW: Timestamp = Timestamp::constant(1_788_264_000, 0);
 
@@ -155,9 +160,18 @@ impl World {
     }
 
     pub(super) async fn start_over(listen: &str, upstreams: &[Upstream], limits: Limits) -> Self {
+        Self::start_trusting(listen, upstreams, &Trust::web().unwrap(), limits).await
+    }
+
+    pub(super) async fn start_trusting(
+        listen: &str,
+        upstreams: &[Upstream],
+        trust: &Trust,
+        limits: Limits,
+    ) -> Self {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
-        let resolver = Arc::new(Resolver::new(upstreams, Arc::clone(&metrics)).unwrap());
+        let resolver = Arc::new(Resolver::new(upstreams, trust, Arc::clone(&metrics)).unwrap());
         let judge = Arc::new(Bench::default());
         judge.publish(&policy(NXDOMAIN, ""));
         let listen: Vec<SocketAddr> = vec![listen.parse().unwrap()];

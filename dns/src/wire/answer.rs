@@ -77,6 +77,10 @@ pub enum Rcode {
 pub enum Notice {
     /// The upstream's answer was of no use.
     Other,
+    /// No upstream answers; this is what it said before.
+    Stale,
+    /// So is that there is no such name.
+    StaleNoName,
     /// The address is ours, not the name's.
     Forged,
     /// No policy is loaded.
@@ -238,10 +242,12 @@ impl Notice {
     pub fn code(self) -> u16 {
         match self {
             Self::Other => 0,
+            Self::Stale => 3,
             Self::Forged => 4,
             Self::NotReady => 14,
             Self::Blocked => 15,
             Self::Prohibited | Self::TooMany => 18,
+            Self::StaleNoName => 19,
             Self::NoReachableAuthority => 22,
             Self::NetworkError => 23,
         }
@@ -252,6 +258,7 @@ impl Notice {
     pub fn text(self) -> &'static str {
         match self {
             Self::Other => "unusable upstream answer",
+            Self::Stale | Self::StaleNoName => "no upstream answers at the moment",
             Self::Forged => "address of the portal",
             Self::NotReady => "no policy loaded",
             Self::Blocked => "not reachable without a plan",

@@ -226,8 +226,12 @@ impl Bench {
         let judge = Arc::new(Bailiff::default());
         judge.publish(terms, 1);
         let upstream = "udp://127.0.0.1:9".parse().unwrap();
-        let resolver =
-            dns::Resolver::new(&[upstream], dns::Metrics::register(&registry).unwrap()).unwrap();
+        let resolver = dns::Resolver::new(
+            &[upstream],
+            &dns::Trust::web().unwrap(),
+            dns::Metrics::register(&registry).unwrap(),
+        )
+        .unwrap();
         let any = SocketAddr::from((terms.loopback, 0));
         let settings = ProxySettings {
             http: vec![any],

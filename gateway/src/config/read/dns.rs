@@ -18,6 +18,7 @@ pub(super) struct Dns {
     #[serde(default)]
     interfaces: Vec<Spanned<String>>,
     upstreams: Spanned<Vec<Spanned<String>>>,
+    upstream_authorities: Option<PathBuf>,
     tls: Option<Encrypted>,
     https: Option<Encrypted>,
     #[serde(default)]
@@ -72,6 +73,7 @@ impl Dns {
             listen: findings.addresses(self.listen),
             interfaces: findings.interfaces(self.interfaces),
             upstreams,
+            upstream_authorities: self.upstream_authorities.map(|path| folder.join(path)),
             tls: self.tls.map(|tls| tls.check(folder, findings)),
             https: self.https.map(|https| https.check(folder, findings)),
             limits,
