@@ -10,6 +10,11 @@ impl<'a> Cursor<'a> {
         Self { message, at: 0 }
     }
 
+    /// Reads the same message from `at` on.
+    pub(super) fn at_place(&self, at: usize) -> Self {
+        Self { message: self.message, at }
+    }
+
     pub(super) fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let end = self.at.checked_add(length)?;
         let taken = self.message.get(self.at..end)?;

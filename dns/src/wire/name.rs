@@ -106,24 +106,35 @@ fn whole<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
     }
 }
 
-/// Steps over a name that may end in a pointer to something earlier.
+/// Steps over a name that may end in a pointer to an earlier one, which may end in another.
 pub(super) fn skip(cursor: &mut Cursor<'_>) -> Option<()> {
+    let mut start = cursor.at();
+    let (mut octets, mut target) = labels(cursor)?;
+    // Always backwards, so that there is an end to it.
+    while let Some(place) = target {
+        if !(HEADER..start).contains(&place) {
+            return None;
+        }
+        start = place;
+        let (more, next) = labels(&mut cursor.at_place(place))?;
+        (octets, target) = (octets + more, next);
+    }
+    (octets <= MAX_NAME).then_some(())
+}
+
+/// Steps over labels to the root, or to a pointer: how many octets they have, and where it leads.
+fn labels(cursor: &mut Cursor<'_>) -> Option<(usize, Option<usize>)> {
     let start = cursor.at();
     loop {
-        let length = cursor.u8()?;
-        match length {
-            0 => return Some(()),
-            1..=MAX_LABEL => {
-                cursor.take(usize::from(length))?;
-            }
-            POINTER..=u8::MAX => {
-                let target = usize::from(u16::from_be_bytes([length & !POINTER, cursor.u8()?]));
-                return (HEADER..start).contains(&target).then_some(());
+        let octets = cursor.at() - start;
+        match cursor.u8()? {
+            0 => return Some((octets + 1, None)),
+            length @ 1..=MAX_LABEL => drop(cursor.take(usize::from(length))?),
+            high @ POINTER..=u8::MAX => {
+                let place = u16::from_be_bytes([high & !POINTER, cursor.u8()?]);
+                return Some((octets, Some(usize::from(place))));
             }
             _ => return None,
-        }
-        if cursor.at() - start >= MAX_NAME {
-            return None;
         }
     }
 }

@@ -162,6 +162,7 @@ fn explain(error: &StartError) {
         | StartError::Resolver(_)
         | StartError::Steering(_)
         | StartError::Token(_)
+        | StartError::Trust(_)
         | StartError::Watch(_) => {}
     }
     report::complain_with_causes(error);
