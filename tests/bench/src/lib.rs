@@ -5,6 +5,7 @@
 
 #![expect(clippy::expect_used, reason = "a benchmark ends where it cannot go on")]
 
+pub mod garden;
 pub mod hello;
 pub mod load;
 pub mod network;

@@ -136,12 +136,7 @@ pub async fn hold(to: SocketAddr, names: &[String], count: usize) -> Vec<TcpStre
 /// # Errors
 ///
 /// The connection broke.
-pub async fn checked(
-    to: SocketAddr,
-    name: &str,
-    order: Order,
-    pause: Duration,
-) -> io::Result<u64> {
+pub async fn checked(to: SocketAddr, name: &str, order: Order, pause: Duration) -> io::Result<u64> {
     let mut stream = open(to, name, order).await?;
     timeout(PATIENCE, stream.read_exact(&mut vec![0; server_hello().len()])).await??;
     let (mut place, mut wrong) = (0, 0);
@@ -154,7 +149,8 @@ pub async fn checked(
         };
         timeout(PATIENCE, stream.read_exact(got)).await??;
         fill(wanted, order.seed, place);
-        wrong += got.iter().zip(&*wanted).map(|(got, wanted)| u64::from(got != wanted)).sum::<u64>();
+        wrong +=
+            got.iter().zip(&*wanted).map(|(got, wanted)| u64::from(got != wanted)).sum::<u64>();
         place += u64::try_from(length).unwrap_or_default();
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;

@@ -31,8 +31,11 @@ pub fn make() -> io::Result<()> {
     for (far, number) in [(CLIENT, "1"), (ORIGIN, "2")] {
         let (near, outer) = (format!("g{number}"), format!("o{number}"));
         let end = ["netns", far];
-        ip(&[&["link", "add", &near, "netns", GATEWAY, "type", "veth", "peer", "name", &outer], &end[..]]
-            .concat())?;
+        ip(&[
+            &["link", "add", &near, "netns", GATEWAY, "type", "veth", "peer", "name", &outer],
+            &end[..],
+        ]
+        .concat())?;
         let (here, there) = (format!("10.9.{number}.1/24"), format!("10.9.{number}.2/24"));
         ip(&["-n", GATEWAY, "addr", "add", &here, "dev", &near])?;
         ip(&["-n", far, "addr", "add", &there, "dev", &outer])?;
@@ -60,6 +63,21 @@ pub fn command(namespace: &str, program: impl AsRef<OsStr>) -> Command {
     command.args(["netns", "exec", namespace]).arg(program);
     command.stdin(Stdio::null());
     command
+}
+
+/// Waits until something listens on TCP `port`; false if nothing does after ten seconds.
+#[must_use]
+pub fn listens(namespace: &str, port: u16) -> bool {
+    for _ in 0..500 {
+        let mut probe = command(namespace, "ss");
+        let found = probe.args(["-Hltn", "sport", "=", &format!(":{port}")]).output();
+        if found.is_ok_and(|found| !found.stdout.is_empty()) {
+            return true;
+        }
+        // A pause that needs no clock of ours.
+        let _ = Command::new("sleep").arg("0.02").status();
+    }
+    false
 }
 
 /// Ends a process this program started, and everything of it.

@@ -77,8 +77,10 @@ fn conduct(words: &[&str]) -> ExitCode {
     if parts.is_empty() {
         parts = Part::EACH.to_vec();
     }
-    let kinds: Vec<_> =
-        peers::Kind::EACH.into_iter().filter(|kind| only.is_empty() || only.contains(kind)).collect();
+    let kinds: Vec<_> = peers::Kind::EACH
+        .into_iter()
+        .filter(|kind| only.is_empty() || only.contains(kind))
+        .collect();
     let figures: Vec<(peers::Kind, Figures)> = work::measure(&kinds, &parts);
     report::print(&figures, &parts);
     ExitCode::SUCCESS

@@ -3,13 +3,15 @@
 use std::{
     env, fs,
     io::{self, Read},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     path::Path,
-    process::{Child, Command},
-    time::Duration,
+    process::Child,
 };
 
-use bench::network::{GATEWAY, GATEWAY_ADDRESS, ORIGIN_ADDRESS, command, end};
+use bench::{
+    garden::{self, PORT, names},
+    network::{GATEWAY, GATEWAY_ADDRESS, ORIGIN_ADDRESS, command, end, listens},
+};
 
 /// A way from the client to the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +93,10 @@ impl Kind {
                 command
             }
             Self::Postern => {
-                file("policy.toml", &policy());
-                let path = file("gateway.toml", &gateway(near));
-                let mut command = command(GATEWAY, env::var_os("POSTERN_BIN").expect("POSTERN_BIN"));
+                file("policy.toml", &garden::policy());
+                let path = file("gateway.toml", &garden::gateway(near, 1));
+                let mut command =
+                    command(GATEWAY, env::var_os("POSTERN_BIN").expect("POSTERN_BIN"));
                 command.args(["run", "--log", "error", "--config"]).arg(path);
                 command
             }
@@ -114,14 +117,8 @@ impl Peer {
 
     /// Waits until it takes connections.
     fn wait(&self, folder: &Path) {
-        for _ in 0..500 {
-            let mut probe = command(GATEWAY, "ss");
-            let found = probe.args(["-Hltn", "sport", "=", &format!(":{PORT}")]).output();
-            if found.is_ok_and(|found| !found.stdout.is_empty()) {
-                return;
-            }
-            // A pause that needs no clock of ours.
-            let _ = Command::new("sleep").arg("0.02").status();
+        if listens(GATEWAY, PORT) {
+            return;
         }
         let mut log = String::new();
         let file = fs::File::open(folder.join("nginx.log"));
@@ -136,16 +133,6 @@ impl Drop for Peer {
             end(child);
         }
     }
-}
-
-/// The listed names.
-pub(crate) fn names() -> Vec<String> {
-    (0..NAMES).map(|number| format!("host-{number}.zone-{}.example", number % 7)).collect()
-}
-
-/// Names nobody lists.
-pub(crate) fn other_names() -> Vec<String> {
-    (0..NAMES).map(|number| format!("other-{number}.zone-{}.example", number % 7)).collect()
 }
 
 fn haproxy(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
@@ -179,10 +166,8 @@ fn nginx(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
 }
 
 fn sniproxy(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
-    let lines: String = names()
-        .iter()
-        .map(|name| format!("  ^{}$ {far}\n", name.replace('.', "\\\\.")))
-        .collect();
+    let lines: String =
+        names().iter().map(|name| format!("  ^{}$ {far}\n", name.replace('.', "\\\\."))).collect();
     format!(
         "user root\npidfile {}\nerror_log {{ filename /dev/null }}\n\
          listener {near} {{\n  proto tls\n  access_log {{ filename /dev/null }}\n}}\n\
@@ -190,39 +175,3 @@ fn sniproxy(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
         folder.join("sniproxy.pid").display()
     )
 }
-
-fn gateway(near: SocketAddr) -> String {
-    format!(
-        "node = \"bench\"\nenvironment = \"lab\"\npolicy = \"policy.toml\"\n\
-         [steering]\nmode = \"none\"\n\
-         [dns]\nlisten = [\"127.0.0.1:5353\"]\nupstreams = [\"udp://127.0.0.1:1\"]\n\
-         [proxy]\nhttps = [\"{near}\"]\nworkers = 1\n\
-         [proxy.limits]\nsessions = 20000\nsessions_per_subscriber = 20000\n\
-         new_sessions_per_second = 1000000\n\
-         [admin]\nlisten = \"127.0.0.1:9180\"\n"
-    )
-}
-
-fn policy() -> String {
-    let mut text = String::from(
-        "schema = 1\nname = \"bench\"\nserial = 1\nenvironment = \"lab\"\ndefault_class = \"garden\"\n\
-         [http]\ndenied = \"close\"\n\
-         [[class]]\nname = \"garden\"\npriority = 1\naction = \"garden\"\nhostsets = [\"many\"]\n\
-         [[class.match]]\nnetworks = [\"10.9.1.0/24\"]\n\
-         [[hostset]]\nname = \"many\"\nsource = \"bench\"\nreviewed = 2026-01-01\n",
-    );
-    for name in names() {
-        text.push_str(&format!("[[hostset.host]]\nmatch = \"{name}\"\nschemes = [\"https\"]\n"));
-    }
-    text.push_str("[lab]\nnetworks = [\"10.9.2.0/24\"]\n");
-    text.push_str(&format!("ports = {{ \"443\" = {PORT} }}\n[lab.resolve]\n"));
-    for name in names() {
-        text.push_str(&format!("\"{name}\" = [\"{ORIGIN_ADDRESS}\"]\n"));
-    }
-    text
-}
-
-/// Names of the allowlist.
-const NAMES: usize = 101;
-/// Where every peer and the origin listen.
-pub(crate) const PORT: u16 = 8443;

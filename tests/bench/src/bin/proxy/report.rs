@@ -15,13 +15,21 @@ pub(crate) fn print(figures: &[(Kind, Figures)], parts: &[Part]) {
     for part in parts {
         match part {
             Part::Connect => columns.extend([
-                ("connect CPU us", 1, (|found: &Figures| median(&found.connect)) as fn(&Figures) -> f64),
+                (
+                    "connect CPU us",
+                    1,
+                    (|found: &Figures| median(&found.connect)) as fn(&Figures) -> f64,
+                ),
                 ("p99 ms", 2, |found| median(&found.p99)),
                 ("connections/s", 0, |found| median(&found.rate)),
             ]),
             Part::Denied => columns.push(("denied CPU us", 1, |found| median(&found.denied))),
             Part::Bulk => columns.extend([
-                ("bulk CPU s/GB", 2, (|found: &Figures| median(&found.bulk)) as fn(&Figures) -> f64),
+                (
+                    "bulk CPU s/GB",
+                    2,
+                    (|found: &Figures| median(&found.bulk)) as fn(&Figures) -> f64,
+                ),
                 ("Gbit/s", 1, |found| median(&found.gigabits)),
             ]),
             Part::Idle => columns.push(("idle octets", 0, |found| median(&found.idle))),

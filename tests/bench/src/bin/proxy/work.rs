@@ -9,11 +9,12 @@ use std::{
 };
 
 use bench::{
-    network::{self, CLIENT, ORIGIN, ORIGIN_ADDRESS, command, end},
+    garden::{PORT, names, other_names},
+    network::{self, CLIENT, ORIGIN, ORIGIN_ADDRESS, command, end, listens},
     usage::{cpu_seconds, resident_octets},
 };
 
-use crate::peers::{Kind, PORT, names, other_names};
+use crate::peers::Kind;
 
 /// One kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,7 @@ pub(crate) fn measure(kinds: &[Kind], parts: &[Part]) -> Vec<(Kind, Figures)> {
     let mut origin = command(ORIGIN, env::current_exe().expect("this program"));
     let origin = origin.args(["origin", &format!("{ORIGIN_ADDRESS}:{PORT}")]).spawn();
     let origin = origin.expect("the origin");
+    assert!(listens(ORIGIN, PORT), "the origin does not listen");
     let mut figures: Vec<(Kind, Figures)> =
         kinds.iter().map(|kind| (*kind, Figures::default())).collect();
     for turn in 0..TURNS {
@@ -118,7 +120,7 @@ fn denied(found: &mut Figures, to: &str, cpu: impl Fn() -> f64) {
     let before = cpu();
     let run = said(client(&["connect", to, &names, &CONNECTIONS.to_string(), "0"]));
     let spent = cpu() - before;
-    let [good, bad, ..] = fields(&run);
+    let [good, bad, _seconds, _p50, _p99] = fields(&run);
     assert!(bad < 1.0, "{bad} of {} refusals brought octets of the origin", good + bad);
     found.denied.push(spent / good * 1e6);
 }
