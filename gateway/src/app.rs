@@ -21,7 +21,7 @@ use crate::{
     clock,
     config::{Config, ConfigError, EncryptedConfig, ProxyConfig, SteeringMode},
     court::Court,
-    handover::{InheritError, Inherited, Sockets},
+    handover::{InheritError, Inherited, Service, Sockets},
     log::{Audit, DecisionLog, Event, LogError, OpenError, Pseudonyms},
     proxy::{self, Ending, Proxy, ProxySettings},
     reload::{Intake, ReloadError, Reloaded, Reloader, Trigger, Watch, WatchError},
@@ -136,7 +136,14 @@ impl App {
             limits: config.dns.limits,
         };
         let (asked, resolving) = (Arc::clone(&judge), Arc::clone(&resolver));
-        let dns = dns::Server::bind(&dns_settings, asked, resolving, dns_metrics).await?;
+        let dns = dns::Server::bind(
+            &dns_settings,
+            &mut inherited.take_dns(),
+            asked,
+            resolving,
+            dns_metrics,
+        )
+        .await?;
         let proxy = match &config.proxy {
             None => None,
             Some(wanted) => {
@@ -174,7 +181,7 @@ impl App {
             readiness: Readiness::default(),
         });
         let admin = Admin::bind(&config.admin, Arc::clone(&desk), &mut inherited)?;
-        let sockets = sockets(&admin, proxy.as_ref()).map_err(StartError::PassOn)?;
+        let sockets = sockets(&admin, &dns, proxy.as_ref()).map_err(StartError::PassOn)?;
         let ports = Ports {
             dns: dns.addresses(),
             dot: dns.tls_addresses(),
@@ -365,8 +372,11 @@ fn start_successor(sockets: &Sockets, successor: &mut JoinSet<io::Result<u32>>) 
 }
 
 /// Every listening socket, for a successor.
-fn sockets(admin: &Admin, proxy: Option<&Proxy>) -> io::Result<Sockets> {
+fn sockets(admin: &Admin, dns: &dns::Server, proxy: Option<&Proxy>) -> io::Result<Sockets> {
     let mut sockets = Sockets::default();
+    for socket in dns.sockets()? {
+        sockets.add(Service::Dns, SocketAddr::from(([0, 0, 0, 0], 0)), Arc::new(socket));
+    }
     admin.pass_on(&mut sockets)?;
     if let Some(proxy) = proxy {
         proxy.pass_on(&mut sockets)?;

@@ -28,10 +28,8 @@ use rustix::net::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     Admin,
-    DnsTcp,
-    DnsUdp,
-    Doh,
-    Dot,
+    /// Every listener of the resolver; which one, the socket itself says.
+    Dns,
     Http,
     Https,
 }
@@ -65,16 +63,12 @@ pub(crate) enum InheritError {
 }
 
 impl Service {
-    const EACH: [Self; 7] =
-        [Self::Admin, Self::DnsTcp, Self::DnsUdp, Self::Doh, Self::Dot, Self::Http, Self::Https];
+    const EACH: [Self; 4] = [Self::Admin, Self::Dns, Self::Http, Self::Https];
 
     fn label(self) -> &'static str {
         match self {
             Self::Admin => "admin",
-            Self::DnsTcp => "dns-tcp",
-            Self::DnsUdp => "dns-udp",
-            Self::Doh => "doh",
-            Self::Dot => "dot",
+            Self::Dns => "dns",
             Self::Http => "http",
             Self::Https => "https",
         }
@@ -202,6 +196,14 @@ impl Inherited {
     pub(crate) fn tell_predecessor() {
         // If it is gone, there is nobody to stop.
         let _ = send(io::stdin(), SERVES, SendFlags::NOSIGNAL);
+    }
+
+    /// Takes every socket of the resolver.
+    pub(crate) fn take_dns(&mut self) -> dns::Inherited {
+        let (dns, left): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.0).into_iter().partition(|(known, ..)| *known == Service::Dns);
+        self.0 = left;
+        dns::Inherited::new(dns.into_iter().map(|(.., socket)| socket).collect())
     }
 
     /// Takes every socket of `service` that listens on `wanted`; port 0 stands for any.

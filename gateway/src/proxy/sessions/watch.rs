@@ -27,6 +27,7 @@ impl Sessions {
 
     /// Judges the live sessions of whoever is behind `address` again, because its SIM, its class
     /// or its grants are others than before. Says how many were denied.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for what learns of SIMs and grants"))]
     pub(crate) fn rejudge_subscriber(&self, address: IpAddr, judge: &dyn dns::Judge) -> usize {
         let Some(snapshot) = judge.snapshot() else { return 0 };
         let key = subscriber_key(address);
