@@ -177,7 +177,7 @@ impl Inherited {
             let said = String::from_utf8_lossy(text).into_owned();
             let socket = passed.drain().find_map(|message| match message {
                 RecvAncillaryMessage::ScmRights(mut sockets) => sockets.next(),
-                _ => None,
+                RecvAncillaryMessage::ScmCredentials(_) | _ => None,
             });
             let named = said.split_once(' ').and_then(|(label, address)| {
                 let service = Service::EACH.into_iter().find(|known| known.label() == label)?;

@@ -232,10 +232,10 @@ impl Usage {
     fn keeps(&mut self, pace: u32, now: Timestamp) -> bool {
         let now = now.as_nanosecond();
         let Some(interval) = NANOSECONDS.checked_div(i128::from(pace)) else { return false };
-        let due = self.full_at.clamp(now, now + NANOSECONDS) + interval;
-        let keeps = due <= now + NANOSECONDS;
+        self.full_at = self.full_at.clamp(now, now + NANOSECONDS);
+        let keeps = self.full_at + interval <= now + NANOSECONDS;
         if keeps {
-            self.full_at = due;
+            self.full_at += interval;
         }
         keeps
     }

@@ -62,10 +62,13 @@ pub(crate) struct Sessions {
     open: Shared,
     unjudged: Shared,
     draining: CancellationToken,
-    parts: Box<[Mutex<HashMap<u64, Arc<Live>>>]>,
+    parts: Box<[Mutex<Part>]>,
     quotas: Quotas,
     leaving: watch::Leaving,
 }
+
+/// Live sessions under one lock, by their numbers.
+type Part = HashMap<u64, Arc<Live>>;
 
 /// How much of something is taken, and by how many subscribers.
 #[derive(Default)]
@@ -260,7 +263,7 @@ impl Sessions {
         }
     }
 
-    fn part(&self, number: u64) -> MutexGuard<'_, HashMap<u64, Arc<Live>>> {
+    fn part(&self, number: u64) -> MutexGuard<'_, Part> {
         let place = usize::try_from(number).unwrap_or_default() % PARTS;
         #[expect(clippy::indexing_slicing, reason = "the place is below the number of parts")]
         self.parts[place].lock().unwrap_or_else(PoisonError::into_inner)
@@ -480,11 +483,12 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let Self { sessions, live, number, outcome } = self;
+        // Whoever sees the session gone sees how it ended.
+        sessions.metrics.closed(live.protocol, *outcome);
         sessions.is_judged(live);
         sessions.part(*number).remove(number);
         sessions.open.give_back(&live.account.open);
         sessions.quotas.close(subscriber_key(live.subscriber), &live.account);
-        sessions.metrics.closed(live.protocol, *outcome);
     }
 }
 

@@ -275,7 +275,9 @@ impl Bench {
         origin: &Origin,
     ) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).unwrap();
-        TlsConnector::from(origin.client()).connect(name, self.dial().await).await
+        // A session that is refused at once may be reset before the connection is noticed.
+        let stream = TcpStream::connect(self.https).await?;
+        TlsConnector::from(origin.client()).connect(name, stream).await
     }
 
     /// Stops and waits until everything has ended.
@@ -288,8 +290,13 @@ impl Bench {
 
     /// Waits until no session is open.
     pub(super) async fn settled(&self) {
+        self.until(|| self.sessions.count() == 0).await;
+    }
+
+    /// Waits for what the workers do in their own time.
+    pub(super) async fn until(&self, is_so: impl Fn() -> bool) {
         within(async {
-            while self.sessions.count() > 0 {
+            while !is_so() {
                 tokio::task::yield_now().await;
             }
         })

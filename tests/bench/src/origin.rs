@@ -86,7 +86,7 @@ async fn converse(stream: &mut TcpStream, zeros: &[u8]) -> io::Result<()> {
     }
     if order.holds {
         drop((answer, block, hello));
-        stream.read(&mut [0]).await?;
+        let _ = stream.read(&mut [0]).await?;
     }
     stream.shutdown().await
 }

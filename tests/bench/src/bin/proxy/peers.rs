@@ -1,12 +1,6 @@
 //! Who is measured, each with one worker thread and the same 101 names.
 
-use std::{
-    env, fs,
-    io::{self, Read},
-    net::SocketAddr,
-    path::Path,
-    process::Child,
-};
+use std::{env, fs, io, net::SocketAddr, path::Path, process::Child};
 
 use bench::{
     garden::{self, PORT, names},
@@ -117,13 +111,9 @@ impl Peer {
 
     /// Waits until it takes connections.
     fn wait(&self, folder: &Path) {
-        if listens(GATEWAY, PORT) {
-            return;
-        }
-        let mut log = String::new();
-        let file = fs::File::open(folder.join("nginx.log"));
-        let _ = file.and_then(|mut file| file.read_to_string(&mut log));
-        panic!("the peer does not listen: {log}");
+        let listens = listens(GATEWAY, PORT);
+        let log = if listens { None } else { fs::read_to_string(folder.join("nginx.log")).ok() };
+        assert!(listens, "the peer does not listen: {}", log.unwrap_or_default());
     }
 }
 

@@ -120,7 +120,9 @@ async fn slow(
     draw: u64,
 ) -> io::Result<Option<&'static str>> {
     let mut stream = TcpStream::connect(to).await?;
-    for octet in client_hello(name, order).into_iter().take(usize::from(draw % 16 == 0) * 80 + 5) {
+    for octet in
+        client_hello(name, order).into_iter().take(usize::from(draw.is_multiple_of(16)) * 80 + 5)
+    {
         if stream.write_all(&[octet]).await.is_err() {
             return Ok(None);
         }
