@@ -128,7 +128,7 @@ impl Drop for Peer {
 fn haproxy(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
     let names = folder.join("names");
     format!(
-        "global\n  nbthread 1\n  maxconn 9950\n\
+        "global\n  nbthread 1\n  maxconn 9850\n  maxpipes 32\n\
          defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 300s\n  timeout server 300s\n\
          \x20 option splice-auto\n  option splice-request\n  option splice-response\n\
          frontend tls\n  bind {near} backlog 4096\n  tcp-request inspect-delay 5s\n\
