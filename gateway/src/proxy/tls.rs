@@ -202,15 +202,20 @@ impl Near {
     /// Says why, and closes. If what was read `is_all` the subscriber has said, nothing can make a
     /// reset of the close, and nothing need be waited for.
     async fn refuse(self, alert: Alert, is_all: bool) {
-        if let Self::Fresh(stream) = &self
-            && is_all
-        {
+        let record = alert.record();
+        match self {
             // Seven octets find room in a buffer that holds none yet.
-            let _ = send(stream, &alert.record(), SendFlags::NOSIGNAL);
-            return;
-        }
-        if let Ok(mut stream) = self.awaited() {
-            farewell(&mut stream, &alert.record()).await;
+            Self::Fresh(stream) if is_all => {
+                let _ = send(&stream, &record, SendFlags::NOSIGNAL);
+            }
+            Self::Awaited(stream) if is_all => {
+                let _ = stream.try_write(&record);
+            }
+            Self::Fresh(_) | Self::Awaited(_) => {
+                if let Ok(mut stream) = self.awaited() {
+                    farewell(&mut stream, &record).await;
+                }
+            }
         }
     }
 }

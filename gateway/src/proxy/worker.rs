@@ -63,6 +63,7 @@ impl Worker {
                     accepting.spawn(accept(door, shared, stop, self.serving.clone()));
                 }
             }
+            accepting.spawn(beat(ending.stop.clone()));
             accepting.close();
             accepting.wait().await;
             self.drain(ending).await;
@@ -82,6 +83,18 @@ impl Worker {
         if !drained {
             sessions.close_all();
             self.serving.wait().await;
+        }
+    }
+}
+
+/// Keeps a timer that is due before any session's. The runtime rouses itself, by two system calls,
+/// for every new timer that is due before all others; each session would be one of these.
+async fn beat(stop: CancellationToken) {
+    let mut beats = tokio::time::interval(BEAT);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = beats.tick() => {}
         }
     }
 }
@@ -152,5 +165,7 @@ async fn serve(stream: std::net::TcpStream, session: Session, shared: Arc<Shared
 
 /// Pause after a failed accept: without it, running out of descriptors would burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Shorter than what any session waits for.
+const BEAT: Duration = Duration::from_millis(100);
 /// Tasks run before the kernel is asked for more events: asking costs as much as ten of them.
 const EVENT_INTERVAL: u32 = 128;
