@@ -211,11 +211,7 @@ impl Proxy {
         for number in 0..workers {
             let worker = Worker::new(Arc::clone(&parts), Arc::clone(&http));
             let (listeners, ending) = (Arc::clone(&listeners), ending.clone());
-            working.spawn_blocking(move || {
-                let ended = worker.run(&listeners, (number, workers), &ending);
-                drop(listeners);
-                ended
-            });
+            working.spawn_blocking(move || worker.run(listeners, (number, workers), &ending));
         }
         drop(listeners);
         while let Some(ended) = working.join_next().await {

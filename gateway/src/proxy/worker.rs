@@ -47,7 +47,7 @@ impl Worker {
     /// There can be no runtime, or the sockets cannot be registered with it.
     pub(super) fn run(
         self,
-        listeners: &[Listener],
+        listeners: Arc<Vec<Listener>>,
         (number, workers): (usize, usize),
         ending: &Ending,
     ) -> io::Result<()> {
@@ -57,12 +57,14 @@ impl Worker {
             .build()?;
         runtime.block_on(async {
             let accepting = TaskTracker::new();
-            for listener in listeners {
+            for listener in &*listeners {
                 for door in listener.doors(number, workers)? {
                     let (shared, stop) = (Arc::clone(&self.shared), ending.stop.clone());
                     accepting.spawn(accept(door, shared, stop, self.serving.clone()));
                 }
             }
+            // The last to hold a socket closes it, and that must be whoever accepts.
+            drop(listeners);
             accepting.spawn(beat(ending.stop.clone()));
             accepting.close();
             accepting.wait().await;
