@@ -1,12 +1,18 @@
 //! The admin API: `/metrics`, `/livez`, `/readyz` and `/v1`.
 //!
-//! Reading needs no token, since the address is loopback or TLS; whatever changes something does.
+//! Reading needs no token, since the address is loopback or TLS; whatever changes something does,
+//! and whatever tells about a SIM.
 //! Errors are `application/problem+json` (RFC 9457).
 
 mod api;
+mod bindings;
+mod body;
+mod hook;
 mod listener;
 mod problem;
+mod refusals;
 mod rehearsal;
+mod sims;
 mod status;
 mod token;
 
@@ -21,14 +27,20 @@ use std::{
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use hook::Hook;
 pub(crate) use listener::AdminError;
+pub(crate) use refusals::RefusalCount;
 pub(crate) use token::{Token, TokenError};
 
 use crate::{
     court::Court,
+    grants::Grants,
+    lift::Lift,
     log::{Audit, Pseudonyms},
     proxy::Sessions,
     reload::Reloader,
+    sims::Sims,
+    webhook::outbox::Outbox,
 };
 
 /// What the admin API speaks of.
@@ -43,6 +55,16 @@ pub(crate) struct Desk {
     pub(crate) pseudonyms: Pseudonyms,
     /// Who brings policies into force.
     pub(crate) reloader: Arc<Reloader>,
+    /// Bounded open access.
+    pub(crate) grants: Arc<Grants>,
+    /// What makes kernel and sessions agree with the table of SIMs.
+    pub(crate) lift: Arc<Lift>,
+    /// Who may set states by webhook; `None`: nobody.
+    pub(crate) hook: Option<Hook>,
+    /// Where changes of state are put for other systems; `None`: nobody is told.
+    pub(crate) outbox: Option<Outbox>,
+    /// Counts refused requests about SIMs.
+    pub(crate) refusals: RefusalCount,
     /// Every metric.
     pub(crate) registry: Registry,
     /// Who may change something; `None`: nobody.
@@ -51,6 +73,13 @@ pub(crate) struct Desk {
     pub(crate) audit: Arc<Audit>,
     /// Whether traffic should be sent here.
     pub(crate) readiness: Readiness,
+}
+
+impl Desk {
+    /// Who is behind which address.
+    fn sims(&self) -> &Sims {
+        self.court.sims()
+    }
 }
 
 /// Whether traffic should be sent to this node: a policy is in force, every listener is bound, and
@@ -76,16 +105,12 @@ impl Readiness {
 /// The bound admin listener.
 pub(crate) struct Admin {
     listener: listener::Listener,
-    desk: Arc<Desk>,
 }
 
 impl Admin {
     /// Binds the listener of `config`.
-    pub(crate) fn bind(
-        config: &crate::config::AdminConfig,
-        desk: Arc<Desk>,
-    ) -> Result<Self, AdminError> {
-        Ok(Self { listener: listener::Listener::bind(config)?, desk })
+    pub(crate) fn bind(config: &crate::config::AdminConfig) -> Result<Self, AdminError> {
+        Ok(Self { listener: listener::Listener::bind(config)? })
     }
 
     /// The bound address.
@@ -93,8 +118,8 @@ impl Admin {
         self.listener.address()
     }
 
-    /// Serves until `stop`.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        self.listener.serve(api::routes(self.desk), stop).await;
+    /// Serves what `desk` knows until `stop`.
+    pub(crate) async fn run(self, desk: Arc<Desk>, stop: CancellationToken) {
+        self.listener.serve(api::routes(desk), stop).await;
     }
 }

@@ -12,6 +12,8 @@ mod clock;
 mod config;
 mod court;
 mod files;
+mod grants;
+mod lift;
 mod log;
 mod proxy;
 mod reload;
@@ -22,5 +24,6 @@ mod signature;
 mod sims;
 mod steering;
 mod store;
+mod webhook;
 
 pub use cli::main;

@@ -153,6 +153,7 @@ fn explain(error: &StartError) {
         | StartError::Config(ConfigError::Read { .. })
         | StartError::Dns(_)
         | StartError::Identity(_)
+        | StartError::Journal(_)
         | StartError::Key(_)
         | StartError::Log(_)
         | StartError::Metrics(_)
@@ -163,7 +164,9 @@ fn explain(error: &StartError) {
         | StartError::Steering(_)
         | StartError::Token(_)
         | StartError::Trust(_)
-        | StartError::Watch(_) => {}
+        | StartError::Watch(_)
+        | StartError::WebhookKey(_)
+        | StartError::WebhookTarget(_) => {}
     }
     report::complain_with_causes(error);
 }
