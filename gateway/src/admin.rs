@@ -1,12 +1,18 @@
 //! The admin API: `/metrics`, `/livez`, `/readyz` and `/v1`.
 //!
-//! Reading needs no token, since the address is loopback or TLS; whatever changes something does.
+//! Reading needs no token, since the address is loopback or TLS; whatever changes something does,
+//! and whatever tells about a SIM.
 //! Errors are `application/problem+json` (RFC 9457).
 
 mod api;
+mod bindings;
+mod body;
+mod hook;
 mod listener;
 mod problem;
+mod refusals;
 mod rehearsal;
+mod sims;
 mod status;
 mod token;
 
@@ -22,15 +28,21 @@ use std::{
 use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use hook::Hook;
 pub(crate) use listener::AdminError;
+pub(crate) use refusals::RefusalCount;
 pub(crate) use token::{Token, TokenError};
 
 use crate::{
     court::Court,
+    grants::Grants,
     handover::{Inherited, Service, Sockets},
+    lift::Lift,
     log::{Audit, Pseudonyms},
     proxy::Sessions,
     reload::Reloader,
+    sims::Sims,
+    webhook::outbox::Outbox,
 };
 
 /// What the admin API speaks of.
@@ -45,6 +57,16 @@ pub(crate) struct Desk {
     pub(crate) pseudonyms: Pseudonyms,
     /// Who brings policies into force.
     pub(crate) reloader: Arc<Reloader>,
+    /// Bounded open access.
+    pub(crate) grants: Arc<Grants>,
+    /// What makes kernel and sessions agree with the table of SIMs.
+    pub(crate) lift: Arc<Lift>,
+    /// Who may set states by webhook; `None`: nobody.
+    pub(crate) hook: Option<Hook>,
+    /// Where changes of state are put for other systems; `None`: nobody is told.
+    pub(crate) outbox: Option<Outbox>,
+    /// Counts refused requests about SIMs.
+    pub(crate) refusals: RefusalCount,
     /// Every metric.
     pub(crate) registry: Registry,
     /// Who may change something; `None`: nobody.
@@ -53,6 +75,13 @@ pub(crate) struct Desk {
     pub(crate) audit: Arc<Audit>,
     /// Whether traffic should be sent here.
     pub(crate) readiness: Readiness,
+}
+
+impl Desk {
+    /// Who is behind which address.
+    fn sims(&self) -> &Sims {
+        self.court.sims()
+    }
 }
 
 /// Whether traffic should be sent to this node: a policy is in force, every listener is bound, and
@@ -78,18 +107,16 @@ impl Readiness {
 /// The bound admin listener.
 pub(crate) struct Admin {
     listener: listener::Listener,
-    desk: Arc<Desk>,
 }
 
 impl Admin {
     /// Binds the listener of `config`.
     pub(crate) fn bind(
         config: &crate::config::AdminConfig,
-        desk: Arc<Desk>,
         inherited: &mut Inherited,
     ) -> Result<Self, AdminError> {
         let socket = inherited.take(Service::Admin, config.listen).pop();
-        Ok(Self { listener: listener::Listener::bind(config, socket)?, desk })
+        Ok(Self { listener: listener::Listener::bind(config, socket)? })
     }
 
     /// Adds the listening socket to those that a successor gets.
@@ -103,8 +130,8 @@ impl Admin {
         self.listener.address()
     }
 
-    /// Serves until `stop`.
-    pub(crate) async fn run(self, stop: CancellationToken) {
-        self.listener.serve(api::routes(self.desk), stop).await;
+    /// Serves what `desk` knows until `stop`.
+    pub(crate) async fn run(self, desk: Arc<Desk>, stop: CancellationToken) {
+        self.listener.serve(api::routes(desk), stop).await;
     }
 }

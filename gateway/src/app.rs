@@ -17,17 +17,26 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{Admin, AdminError, Desk, Readiness, Token, TokenError},
+    admin::{Admin, AdminError, Desk, Hook, Readiness, RefusalCount, Token, TokenError},
     clock,
-    config::{Config, ConfigError, EncryptedConfig, ProxyConfig, SteeringMode},
+    config::{
+        Config, ConfigError, EncryptedConfig, GrantConfig, ProxyConfig, SteeringMode, WebhookConfig,
+    },
     court::Court,
+    grants::{self, Grants, JournalError},
     handover::{InheritError, Inherited, Service, Sockets},
+    lift::{self, House, Lift},
     log::{Audit, DecisionLog, Event, LogError, OpenError, Pseudonyms},
     proxy::{self, Ending, Proxy, ProxySettings},
     reload::{Intake, ReloadError, Reloaded, Reloader, Trigger, Watch, WatchError},
     signature::KeyError,
-    sims::{Bounds, HOME, Sims},
+    sims::{Bounds, Feed, HOME, Sims},
     steering::{Ports, Steering, SteeringError},
+    webhook::{
+        gate::Gate,
+        outbox::{Courier, Outbox, OutboxError},
+        seal::{Seal, SealError},
+    },
 };
 
 /// The gateway, bound and steered to, not yet serving.
@@ -43,6 +52,9 @@ pub(crate) struct App {
     audit: Arc<Audit>,
     steering: Option<Arc<Steering>>,
     sockets: Sockets,
+    lift: Arc<Lift>,
+    feed: Feed,
+    courier: Option<Courier>,
     addresses: Addresses,
 }
 
@@ -69,6 +81,8 @@ pub(crate) enum StartError {
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
     Key(#[from] KeyError),
     #[error("a metric cannot be registered")]
     Metrics(#[from] prometheus::Error),
@@ -90,6 +104,10 @@ pub(crate) enum StartError {
     Trust(#[from] dns::InvalidTrust),
     #[error(transparent)]
     Watch(#[from] WatchError),
+    #[error(transparent)]
+    WebhookKey(#[from] SealError),
+    #[error("nobody can be told of changes")]
+    WebhookTarget(#[from] OutboxError),
 }
 
 impl App {
@@ -169,18 +187,7 @@ impl App {
         let Some(snapshot) = published(reloader.reload(Trigger::Start, false).await?) else {
             return Err(StartError::NotPublished);
         };
-        let desk = Arc::new(Desk {
-            node: config.node.clone(),
-            court,
-            sessions,
-            pseudonyms,
-            reloader: Arc::clone(&reloader),
-            registry,
-            token,
-            audit: Arc::clone(&audit),
-            readiness: Readiness::default(),
-        });
-        let admin = Admin::bind(&config.admin, Arc::clone(&desk), &mut inherited)?;
+        let admin = Admin::bind(&config.admin, &mut inherited)?;
         let sockets = sockets(&admin, &dns, proxy.as_ref()).map_err(StartError::PassOn)?;
         let ports = Ports {
             dns: dns.addresses(),
@@ -189,15 +196,53 @@ impl App {
             http: proxy.as_ref().map(Proxy::http_addresses).unwrap_or_default(),
             https: proxy.as_ref().map(Proxy::https_addresses).unwrap_or_default(),
         };
-        let steering = config
-            .steering
-            .install
-            .then(|| Steering::install(&config.steering, &ports, snapshot.policy()))
-            .transpose()?
-            .map(Arc::new);
+        let GrantConfig { limits, journal } = &config.grants;
+        let grants =
+            Grants::open(*limits, journal.as_deref(), grants::Metrics::register(&registry)?)?;
+        if config.steering.install {
+            // Before the table is replaced: a killed process wrote down less than the kernel counted.
+            grants.account(&Steering::grants_used_before().into_iter().collect(), clock::now());
+        }
+        let grants = Arc::new(grants);
+        let (outbox, courier) = Outbox::new(&config.webhook.to, &config.node, &registry)?.unzip();
+        let hook = hook(&config.webhook)?;
+        let refusals = RefusalCount::register(&registry)?;
+        let lift_metrics = lift::Metrics::register(&registry)?;
+        // Before the kernel is told who is where: what changes after that is not missed.
+        let feed = court.sims().watch();
+        let steering = if config.steering.install {
+            let house = House::new(Arc::clone(court.sims()), Arc::clone(&grants));
+            Some(Arc::new(Steering::install(&config.steering, &ports, snapshot, Arc::new(house))?))
+        } else {
+            None
+        };
         if let Some(steering) = &steering {
             reloader.steer(Arc::clone(steering));
         }
+        let lift = Arc::new(Lift::new(
+            Arc::clone(&court),
+            Arc::clone(&grants),
+            sessions.clone(),
+            steering.clone(),
+            outbox.clone(),
+            lift_metrics,
+        ));
+        let desk = Arc::new(Desk {
+            node: config.node.clone(),
+            court,
+            sessions,
+            pseudonyms,
+            reloader: Arc::clone(&reloader),
+            grants,
+            lift: Arc::clone(&lift),
+            hook,
+            outbox,
+            refusals,
+            registry,
+            token,
+            audit: Arc::clone(&audit),
+            readiness: Readiness::default(),
+        });
         let addresses = Addresses { ports, admin: admin.address() };
         let node = config.node;
         Ok(Self {
@@ -212,6 +257,9 @@ impl App {
             audit,
             steering,
             sockets,
+            lift,
+            feed,
+            courier,
             addresses,
         })
     }
@@ -243,8 +291,13 @@ impl App {
     /// Returns whether everything ended as it should. If a part broke, the steering stays.
     pub(crate) async fn run(self, mut outside: impl Outside) -> bool {
         let Self { node, dns, proxy, ending, admin, desk, reloader, watch, .. } = self;
-        let Self { audit, steering, sockets, .. } = self;
+        let Self { audit, steering, sockets, lift, feed, courier, .. } = self;
         let mut serving = JoinSet::new();
+        serving.spawn(Arc::clone(&lift).run(feed, ending.stop.clone()));
+        serving.spawn(lift.cut_flows(ending.stop.clone()));
+        if let Some(courier) = courier {
+            serving.spawn(courier.run(ending.stop.clone()));
+        }
         serving.spawn(dns.run(ending.stop.clone()));
         if let Some(proxy) = proxy {
             serving.spawn(proxy.run(ending.clone()));
@@ -253,7 +306,7 @@ impl App {
         let closing = CancellationToken::new();
         let drained = CancellationToken::new();
         let mut answering = JoinSet::new();
-        answering.spawn(admin.run(closing.clone()));
+        answering.spawn(admin.run(Arc::clone(&desk), closing.clone()));
         if let Some(watch) = watch {
             answering.spawn(watch.run(drained.clone()));
         }
@@ -429,6 +482,14 @@ fn encrypted(
     wanted.map(load).transpose()
 }
 
+fn hook(config: &WebhookConfig) -> Result<Option<Hook>, SealError> {
+    let seals =
+        config.key_files.iter().map(|file| Seal::load(file)).collect::<Result<Vec<_>, _>>()?;
+    let window = config.window.try_into().unwrap_or(jiff::SignedDuration::MAX);
+    let gate = Gate::new(window, WEBHOOKS_REMEMBERED, clock::now());
+    Ok((!seals.is_empty()).then(|| Hook::new(seals, gate)))
+}
+
 fn decision_log(
     config: &Config,
     pseudonyms: Pseudonyms,
@@ -452,3 +513,6 @@ fn warn(diagnostics: &[Diagnostic]) {
         tracing::warn!(code, %file, message, "finding");
     }
 }
+
+/// Webhooks within the window that are known again: about 10 MB.
+const WEBHOOKS_REMEMBERED: usize = 100_000;

@@ -16,6 +16,7 @@ mod policy;
 mod reload;
 mod replay;
 mod run;
+mod sim;
 mod status;
 mod suggest;
 mod test;
@@ -63,6 +64,8 @@ enum Command {
     Reload(reload::ReloadCommand),
     /// Say what a running gateway does: policy, readiness, sessions, counts.
     Status(status::StatusCommand),
+    /// Show SIMs of a running gateway, set their states, give them grants.
+    Sim(sim::SimCommand),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsCommand),
     /// Write the manual pages.
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => policy::run(command),
         Command::Reload(command) => reload::run(command),
         Command::Status(command) => status::run(command),
+        Command::Sim(command) => sim::run(command),
         Command::Man(command) => man::run(command),
         Command::Completions(command) => completions::run(command),
     }

@@ -169,8 +169,32 @@ impl Client {
         self.ask(Method::POST, path, body).await
     }
 
+    /// Puts `body` at `path`.
+    pub(crate) async fn put(&self, path: &str, body: Bytes) -> Result<Answer, ClientError> {
+        self.ask(Method::PUT, path, body).await
+    }
+
+    /// Deletes what is at `path`.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, ClientError> {
+        self.ask(Method::DELETE, path, Bytes::new()).await
+    }
+
+    /// Posts `body` with headers of the caller's to a system that is no node of ours.
+    pub(crate) async fn deliver(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+    ) -> Result<StatusCode, ClientError> {
+        let exchange = self.exchange(Method::POST, path, headers, body);
+        match timeout(DELIVERY_TIME, exchange).await {
+            Ok(answer) => answer.map(|answer| answer.status),
+            Err(_) => Err(ClientError::Slow { authority: self.authority.clone() }),
+        }
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ClientError> {
-        match timeout(EXCHANGE_TIME, self.exchange(method, path, body)).await {
+        match timeout(EXCHANGE_TIME, self.exchange(method, path, &[], body)).await {
             Ok(answer) => answer,
             Err(_) => Err(ClientError::Slow { authority: self.authority.clone() }),
         }
@@ -180,6 +204,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
+        headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<Answer, ClientError> {
         let authority = || self.authority.clone();
@@ -190,6 +215,9 @@ impl Client {
             .uri(path)
             .header(header::HOST, &self.authority)
             .header(header::CONNECTION, "close");
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -272,6 +300,8 @@ fn connector(authorities: &Path) -> Result<TlsConnector, ClientError> {
 
 /// From the dial to the last octet of the answer; a reload compiles in between.
 const EXCHANGE_TIME: Duration = Duration::from_secs(60);
+/// The same, where nobody compiles in between.
+const DELIVERY_TIME: Duration = Duration::from_secs(10);
 /// Octets of an answer.
 const ANSWER_MAX: usize = 16 * 1024 * 1024;
 

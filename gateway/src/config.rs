@@ -14,7 +14,7 @@ use std::{
 use dns::Upstream;
 use policy::{Diagnostic, Environment, Severity};
 
-use crate::proxy::Limits;
+use crate::{grants::GrantLimits, proxy::Limits};
 
 /// A checked `gateway.toml`.
 #[derive(Clone, Debug)]
@@ -39,6 +39,10 @@ pub(crate) struct Config {
     pub(crate) admin: AdminConfig,
     /// The decision and audit logs.
     pub(crate) log: LogConfig,
+    /// Bounded open access.
+    pub(crate) grants: GrantConfig,
+    /// Signed messages from and to the operator's systems.
+    pub(crate) webhook: WebhookConfig,
 }
 
 /// How traffic comes to the listeners.
@@ -135,6 +139,39 @@ pub(crate) struct AdminTls {
     pub(crate) certificate: PathBuf,
     /// PEM file with the private key.
     pub(crate) key: PathBuf,
+}
+
+/// Bounded open access.
+#[derive(Clone, Debug)]
+pub(crate) struct GrantConfig {
+    /// Its bounds.
+    pub(crate) limits: GrantLimits,
+    /// Where grants are written down; without it, none outlives a restart.
+    pub(crate) journal: Option<PathBuf>,
+}
+
+/// Signed messages from and to the operator's systems.
+#[derive(Clone, Debug)]
+pub(crate) struct WebhookConfig {
+    /// Files with the keys of those who may set the state of a SIM; empty: nobody may.
+    pub(crate) key_files: Vec<PathBuf>,
+    /// How far the signed time of a message may lie from ours.
+    pub(crate) window: Duration,
+    /// Who is told when a SIM's state changes.
+    pub(crate) to: Vec<WebhookTarget>,
+}
+
+/// A system that is told of changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WebhookTarget {
+    /// Scheme, host and port.
+    pub(crate) origin: String,
+    /// Path and query.
+    pub(crate) path: String,
+    /// The file with the key that signs what it is sent.
+    pub(crate) key_file: PathBuf,
+    /// The file with its certificate authority.
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// Where the two logs go.

@@ -33,7 +33,6 @@ impl Court {
     }
 
     /// Who is behind which address.
-    #[expect(dead_code, reason = "the admin API asks here")]
     pub(crate) fn sims(&self) -> &Arc<Sims> {
         &self.sims
     }

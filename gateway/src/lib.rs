@@ -12,7 +12,9 @@ mod clock;
 mod config;
 mod court;
 mod files;
+mod grants;
 mod handover;
+mod lift;
 mod log;
 mod proxy;
 mod reload;
@@ -23,5 +25,6 @@ mod signature;
 mod sims;
 mod steering;
 mod store;
+mod webhook;
 
 pub use cli::main;

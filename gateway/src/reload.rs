@@ -285,8 +285,9 @@ impl Reloader {
 
     async fn put_in_force(&self, policy: Policy) -> Result<(Arc<Snapshot>, usize), ReloadError> {
         // The kernel first: if it cannot be told what is no longer open, nothing changes.
-        let policy = self.tell_kernel(policy).await?;
-        let snapshot = self.court.store().publish(policy);
+        let snapshot = self.court.store().prepare(policy);
+        self.tell_kernel(Arc::clone(&snapshot)).await?;
+        self.court.store().publish(Arc::clone(&snapshot));
         let sessions = self.sessions.as_deref();
         let closed = sessions.map_or(0, |live| live.rejudge(&snapshot, &*self.court));
         Ok((snapshot, closed))
@@ -339,10 +340,10 @@ impl Reloader {
         Some(Reloaded::Published { snapshot, warnings, closed })
     }
 
-    async fn tell_kernel(&self, policy: Policy) -> Result<Policy, ReloadError> {
-        let Some(steering) = self.steering.get().map(Arc::clone) else { return Ok(policy) };
+    async fn tell_kernel(&self, snapshot: Arc<Snapshot>) -> Result<(), ReloadError> {
+        let Some(steering) = self.steering.get().map(Arc::clone) else { return Ok(()) };
         let told = tokio::task::spawn_blocking(move || {
-            steering.follow(&policy).map(|()| policy).map_err(ReloadError::Steering)
+            steering.follow(snapshot).map_err(ReloadError::Steering)
         });
         told.await.unwrap_or_else(|error| {
             let path = self.path().to_owned();

@@ -99,6 +99,23 @@ impl Sims {
         self.ledger().sim(id)
     }
 
+    /// Whoever is bound to exactly `network`.
+    pub(crate) fn at(&self, network: IpNet) -> Option<Subscriber> {
+        let prefix = Prefix::new(network).ok()?;
+        let place = Place { domain: self.domain, prefix };
+        if self.stale.load(Ordering::Acquire) { None } else { self.seats.at(place) }
+    }
+
+    /// SIMs from the `after`th on, at most `limit`, of one state or of all; and where to go on.
+    pub(crate) fn list(
+        &self,
+        after: usize,
+        limit: usize,
+        state: Option<SimState>,
+    ) -> (Vec<SimView>, Option<usize>) {
+        self.ledger().list(after, limit, state)
+    }
+
     /// Bindings by the state of their SIM, for metrics.
     pub(crate) fn totals(&self) -> [(&'static str, i64); 5] {
         self.seats.totals()

@@ -4,29 +4,50 @@
 //! forward chain refuses whatever the proxy did not take: TPROXY alone lets packets through when
 //! its listener is gone. The table outlives a killed process, so the garden stays shut.
 
+mod granted;
+mod kernel;
 mod limits;
+mod netlink;
+mod passage;
+mod residents;
 mod ruleset;
 
 use std::{
+    collections::HashSet,
     io::{self, Write},
     process::{Command, Output, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-pub(crate) use ruleset::Ports;
+use ipnet::IpNet;
+use policy::Snapshot;
+use tokio::sync::Notify;
 
-use policy::Policy;
+pub(crate) use netlink::NetlinkError;
+pub(crate) use residents::{Pass, Resident, Residents};
+pub(crate) use ruleset::Ports;
 
 use crate::config::{SteeringConfig, SteeringMode};
 
-use self::limits::RefusalLimits;
+use self::{kernel::Kernel, limits::RefusalLimits};
 
 /// Steering that is in force; removed by [`Steering::remove`], left behind by everything else.
-#[derive(Debug)]
 pub(crate) struct Steering {
     config: SteeringConfig,
     limits: RefusalLimits,
     is_let_go: AtomicBool,
+    kernel: Mutex<Kernel>,
+    walled: Walled,
+}
+
+/// Blocks that were forwarded and are no more, until their flows are ended.
+#[derive(Default)]
+struct Walled {
+    blocks: Mutex<HashSet<IpNet>>,
+    waits: Notify,
 }
 
 /// Why steering could not be put in place or removed.
@@ -47,6 +68,9 @@ pub(crate) enum SteeringError {
     /// No listener of a family that traffic is to be steered to.
     #[error("no {service} listener for {family}; subscribers of that family would be shut out")]
     NoListener { service: &'static str, family: &'static str },
+    /// The kernel's sets could not be filled.
+    #[error("the kernel's sets of open addresses cannot be filled")]
+    Sets(#[from] NetlinkError),
 }
 
 impl Steering {
@@ -54,28 +78,81 @@ impl Steering {
     pub(crate) fn install(
         config: &SteeringConfig,
         ports: &Ports,
-        policy: &Policy,
+        snapshot: Arc<Snapshot>,
+        residents: Arc<dyn Residents>,
     ) -> Result<Self, SteeringError> {
         let limits = RefusalLimits::before(&left_behind());
-        let text = ruleset::ruleset(config, ports, &limits.note())? + &ruleset::sets(policy);
+        let text = ruleset::ruleset(config, ports, &limits.note())?;
         run_with_input("nft", &["-f", "-"], &text)?;
-        let is_let_go = AtomicBool::new(false);
-        let steering = Self { config: config.clone(), limits, is_let_go };
-        if let Err(error) = steering.install_routes() {
-            // Half a steering would be worse than none: the caller exits, so take back the table.
-            let _ = steering.remove();
-            return Err(error);
-        }
-        steering.limits.lift();
-        Ok(steering)
+        // From here on half a steering is in place, which would be worse than none.
+        let undone = |error| {
+            let _ = remove(config, &limits);
+            error
+        };
+        let kernel = Kernel::fill(snapshot, residents).map_err(SteeringError::from);
+        let kernel = kernel.map_err(undone)?;
+        install_routes(config).map_err(undone)?;
+        limits.lift();
+        Ok(Self {
+            config: config.clone(),
+            limits,
+            is_let_go: AtomicBool::new(false),
+            kernel: Mutex::new(kernel),
+            walled: Walled::default(),
+        })
     }
 
-    /// Tells the kernel which addresses the policy lets pass by themselves.
-    pub(crate) fn follow(&self, policy: &Policy) -> Result<(), SteeringError> {
+    /// Tells the kernel which addresses `snapshot` lets pass, of networks and of SIMs.
+    pub(crate) fn follow(&self, snapshot: Arc<Snapshot>) -> Result<(), SteeringError> {
         if self.is_let_go.load(Ordering::Acquire) {
             return Ok(());
         }
-        run_with_input("nft", &["-f", "-"], &ruleset::sets(policy))
+        let walled = self.kernel().follow(snapshot)?;
+        self.walled.push(walled);
+        Ok(())
+    }
+
+    /// Tells the kernel who is at `blocks` as it is known at this moment, under the policy it follows.
+    pub(crate) fn refresh(&self, blocks: &[IpNet]) -> Result<(), NetlinkError> {
+        let walled = self.kernel().refresh(blocks)?;
+        self.walled.push(walled);
+        Ok(())
+    }
+
+    /// Tells the kernel of everybody anew.
+    pub(crate) fn refill(&self) -> Result<(), NetlinkError> {
+        let walled = self.kernel().refill()?;
+        self.walled.push(walled);
+        Ok(())
+    }
+
+    /// Waits for blocks of SIMs that were forwarded and are no more.
+    pub(crate) async fn walled(&self) -> Vec<IpNet> {
+        loop {
+            let blocks = self.walled.take();
+            if !blocks.is_empty() {
+                return blocks;
+            }
+            self.walled.waits.notified().await;
+        }
+    }
+
+    /// Ends the flows from `blocks` that conntrack knows: an address translation or a flow table of
+    /// the operator's may carry them past our table. Says how many.
+    ///
+    /// Reads the whole of conntrack: not for the thread that lifts.
+    pub(crate) fn cut_flows(&self, blocks: &[IpNet]) -> Result<usize, NetlinkError> {
+        netlink::Netlink::open()?.cut_flows(blocks)
+    }
+
+    /// The bytes used of each grant, by its number.
+    pub(crate) fn grants_used(&self) -> Result<Vec<(u64, u64)>, NetlinkError> {
+        self.kernel().grants_used()
+    }
+
+    /// The bytes used of each grant in the table that a killed process left.
+    pub(crate) fn grants_used_before() -> Vec<(u64, u64)> {
+        kernel::grants_used_before().unwrap_or_default()
     }
 
     /// Leaves the steering to the process that has taken over: it stays, and follows that one.
@@ -86,46 +163,65 @@ impl Steering {
     /// Takes away what [`Steering::install`] put in place. Everything is tried; the first failure
     /// is returned.
     pub(crate) fn remove(&self) -> Result<(), SteeringError> {
-        let table = run("nft", &["delete", "table", "inet", ruleset::TABLE]);
-        let routes = self.remove_routes();
-        self.limits.put_back();
-        table.and(routes)
+        remove(&self.config, &self.limits)
     }
 
-    fn install_routes(&self) -> Result<(), SteeringError> {
-        if self.config.mode != SteeringMode::Tproxy {
-            return Ok(());
+    fn kernel(&self) -> std::sync::MutexGuard<'_, Kernel> {
+        self.kernel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Walled {
+    fn push(&self, blocks: Vec<IpNet>) {
+        if !blocks.is_empty() {
+            self.blocks.lock().unwrap_or_else(PoisonError::into_inner).extend(blocks);
+            self.waits.notify_one();
         }
-        let (mark, table) = (self.config.mark.to_string(), self.config.table.to_string());
-        for family in ["-4", "-6"] {
-            let rule = ["fwmark", &mark, "lookup", &table];
-            // Rules are not unique: one that an earlier process left would stand twice. It is not
-            // taken away first: sessions that go on need it all the time.
-            if listed(&[&[family, "rule", "show"], &rule[..]].concat()).is_empty() {
-                run("ip", &[&[family, "rule", "add"], &rule[..]].concat())?;
-            }
-            let route = ["replace", "local", "default", "dev", "lo", "table", &table];
-            run("ip", &[&[family, "route"], &route[..]].concat())?;
-        }
-        Ok(())
     }
 
-    fn remove_routes(&self) -> Result<(), SteeringError> {
-        if self.config.mode != SteeringMode::Tproxy {
-            return Ok(());
-        }
-        let (mark, table) = (self.config.mark.to_string(), self.config.table.to_string());
-        let mut result = Ok(());
-        for family in ["-4", "-6"] {
-            let rule = run("ip", &[family, "rule", "del", "fwmark", &mark, "lookup", &table]);
-            let route = run(
-                "ip",
-                &[family, "route", "del", "local", "default", "dev", "lo", "table", &table],
-            );
-            result = result.and(rule).and(route);
-        }
-        result
+    fn take(&self) -> Vec<IpNet> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).drain().collect()
     }
+}
+
+fn remove(config: &SteeringConfig, limits: &RefusalLimits) -> Result<(), SteeringError> {
+    let table = run("nft", &["delete", "table", "inet", ruleset::TABLE]);
+    let routes = remove_routes(config);
+    limits.put_back();
+    table.and(routes)
+}
+
+fn install_routes(config: &SteeringConfig) -> Result<(), SteeringError> {
+    if config.mode != SteeringMode::Tproxy {
+        return Ok(());
+    }
+    let (mark, table) = (config.mark.to_string(), config.table.to_string());
+    for family in ["-4", "-6"] {
+        let rule = ["fwmark", &mark, "lookup", &table];
+        // Rules are not unique: one that an earlier process left would stand twice. It is not
+        // taken away first: sessions that go on need it all the time.
+        if listed(&[&[family, "rule", "show"], &rule[..]].concat()).is_empty() {
+            run("ip", &[&[family, "rule", "add"], &rule[..]].concat())?;
+        }
+        let route = ["replace", "local", "default", "dev", "lo", "table", &table];
+        run("ip", &[&[family, "route"], &route[..]].concat())?;
+    }
+    Ok(())
+}
+
+fn remove_routes(config: &SteeringConfig) -> Result<(), SteeringError> {
+    if config.mode != SteeringMode::Tproxy {
+        return Ok(());
+    }
+    let (mark, table) = (config.mark.to_string(), config.table.to_string());
+    let mut result = Ok(());
+    for family in ["-4", "-6"] {
+        let rule = run("ip", &[family, "rule", "del", "fwmark", &mark, "lookup", &table]);
+        let route =
+            run("ip", &[family, "route", "del", "local", "default", "dev", "lo", "table", &table]);
+        result = result.and(rule).and(route);
+    }
+    result
 }
 
 /// The table that a killed process left, as nft shows it; empty without one.

@@ -17,11 +17,14 @@ impl Store {
         self.current.load_full()
     }
 
-    /// Puts `policy` in force as the next generation. Callers take turns: see the reloader.
-    pub(crate) fn publish(&self, policy: Policy) -> Arc<Snapshot> {
+    /// `policy` as the next generation, not in force yet. Callers take turns: see the reloader.
+    pub(crate) fn prepare(&self, policy: Policy) -> Arc<Snapshot> {
         let generation = self.current.load().as_ref().map_or(0, |before| before.generation()) + 1;
-        let snapshot = Arc::new(Snapshot::new(policy, generation));
-        self.current.store(Some(Arc::clone(&snapshot)));
-        snapshot
+        Arc::new(Snapshot::new(policy, generation))
+    }
+
+    /// Puts `snapshot` in force.
+    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
+        self.current.store(Some(snapshot));
     }
 }

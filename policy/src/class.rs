@@ -146,6 +146,18 @@ impl Subscriber {
         self.address
     }
 
+    /// The SIM's ICCID, where it is known.
+    #[must_use]
+    pub fn iccid(&self) -> Option<Iccid> {
+        self.iccid
+    }
+
+    /// The SIM's IMSI, where it is known.
+    #[must_use]
+    pub fn imsi(&self) -> Option<Imsi> {
+        self.imsi
+    }
+
     /// The SIM's state, where one is known.
     #[must_use]
     pub fn state(&self) -> Option<SimState> {

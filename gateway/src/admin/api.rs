@@ -17,10 +17,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Desk, Readiness,
+    Desk, Readiness, bindings,
+    body::SIM_BODY_MAX,
+    hook,
     problem::Problem,
     rehearsal::{self, Rehearsal},
-    status,
+    sims, status,
 };
 use crate::{
     clock,
@@ -38,10 +40,25 @@ pub(super) fn routes(desk: Arc<Desk>) -> Router {
         .route("/v1/policy", get(policy))
         .route("/v1/policy/reload", post(reload).layer(DefaultBodyLimit::max(CANDIDATE_MAX)))
         .route("/v1/explain", get(explain))
+        .merge(sim_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .with_state(desk)
+}
+
+/// What speaks of one SIM: small bodies.
+fn sim_routes() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/v1/sims", get(sims::list))
+        .route("/v1/sims/{id}", get(sims::show).put(sims::put))
+        .route("/v1/sims/{id}/grants", post(sims::grant).delete(sims::cancel))
+        .route(
+            "/v1/bindings/{address}",
+            get(bindings::show).put(bindings::put).delete(bindings::delete),
+        )
+        .route("/v1/webhooks/sims", post(hook::receive))
+        .layer(DefaultBodyLimit::max(SIM_BODY_MAX))
 }
 
 async fn metrics(State(desk): State<Arc<Desk>>) -> Result<Response, Problem> {
@@ -135,29 +152,43 @@ async fn reload(
 struct ExplainQuery {
     ip: Option<std::net::IpAddr>,
     class: Option<String>,
+    /// Needs the token: the answer tells about a person.
+    sim: Option<String>,
     target: String,
 }
 
 async fn explain(
     State(desk): State<Arc<Desk>>,
+    uri: Uri,
+    headers: HeaderMap,
     query: Result<Query<ExplainQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<Value>, Problem> {
     let Query(query) = query.map_err(|error| bad_request(error.body_text()))?;
     let snapshot = desk.court.snapshot().ok_or_else(no_policy)?;
     let target = Target::parse(&query.target).map_err(|error| bad_request(error.to_string()))?;
     let subscriber: Subscriber;
-    let subject = match (query.ip, query.class.as_deref()) {
-        (Some(ip), None) => {
+    let subject = match (query.ip, query.class.as_deref(), query.sim.as_deref()) {
+        (Some(ip), None, None) => {
             subscriber = desk.court.subscriber(ip);
             Subject::Subscriber(&subscriber)
         }
-        (None, Some(class)) if snapshot.policy().class(class).is_some() => Subject::Class(class),
-        (None, Some(class)) => {
+        (None, None, Some(sim)) => {
+            desk.admit(&uri, &headers)?;
+            subscriber = sims::subscriber(&desk.known(desk.id(sim)?)?);
+            Subject::Subscriber(&subscriber)
+        }
+        (None, Some(class), None) if snapshot.policy().class(class).is_some() => {
+            Subject::Class(class)
+        }
+        (None, Some(class), None) => {
             let detail = format!("the policy in force has no class `{class}`");
             return Err(Problem::new(StatusCode::NOT_FOUND, "no such class", detail));
         }
-        (None, None) | (Some(_), Some(_)) => {
-            return Err(bad_request("give one of ip and class"));
+        (None, None, None)
+        | (Some(_), Some(_), _)
+        | (Some(_), _, Some(_))
+        | (_, Some(_), Some(_)) => {
+            return Err(bad_request("give one of ip, class and sim"));
         }
     };
     let explanation = policy::explain(snapshot.policy(), subject, &target, clock::now());
@@ -182,7 +213,8 @@ async fn wrong_method(uri: Uri) -> Problem {
 }
 
 impl Desk {
-    fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Whether the call carries the token.
+    pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         match &self.token {
             Some(token) if token.admits(sent) => return Ok(()),
@@ -196,10 +228,15 @@ impl Desk {
                 ));
             }
         }
-        self.audit.write(&Event::AdminRefused { path: uri.path() }, clock::now());
+        self.audit.write(&Event::AdminRefused { path: unnamed(uri.path()) }, clock::now());
         let detail = "send the admin token: Authorization: Bearer …";
         Err(Problem::new(StatusCode::UNAUTHORIZED, "no valid token", detail))
     }
+}
+
+/// The path without whoever it names.
+fn unnamed(path: &str) -> &str {
+    PERSONAL.iter().find(|kind| path.starts_with(**kind)).copied().unwrap_or(path)
 }
 
 impl Readiness {
@@ -264,5 +301,7 @@ const KEPT: &str =
     "note the policy file was refused; the kept copy of the last good one is in force\n";
 /// Octets of a candidate: a policy with all its files, as JSON writes it.
 const CANDIDATE_MAX: usize = 2 * policy::limits::MAX_DOCUMENT;
+/// What stands in front of an identity or an address in a path.
+const PERSONAL: [&str; 2] = ["/v1/sims/", "/v1/bindings/"];
 /// Octets of a request's body.
 const BODY_MAX: usize = 64 * 1024;

@@ -8,11 +8,15 @@ use std::{
 };
 
 use clap::{Args, ValueEnum};
+use http::StatusCode;
 use jiff::Timestamp;
 use policy::{Iccid, Identity, Imsi, SimState, Subject, Subscriber, Target, explain};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::document::Document;
+use super::{
+    document::Document,
+    node::{Node, Question, problem},
+};
 use crate::{clock, report};
 
 #[derive(Debug, Args)]
@@ -20,6 +24,7 @@ use crate::{clock, report};
 For example:
   postern explain --policy policy.toml --class unprovisioned https://www.bing.com
   postern explain --policy policy.toml --ip 100.64.0.7 http://crl.microsoft.com/x dns:login.live.com
+  postern explain --policy policy.toml --ip 100.64.0.7 --live https://www.bing.com    whoever has it now
 
 Targets:
   https://host[:port]   http://host[:port][/path]   dns:host[/TYPE]
@@ -32,6 +37,11 @@ pub(super) struct ExplainCommand {
     policy: PathBuf,
     #[command(flatten)]
     who: Who,
+    /// Ask the running gateway who has the address, or what is known of the SIM.
+    #[arg(long, conflicts_with = "class")]
+    live: bool,
+    #[command(flatten)]
+    node: Node,
     /// The time of the request; now, unless given.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
@@ -87,7 +97,7 @@ pub(super) fn run(command: ExplainCommand) -> ExitCode {
 
 /// Writes every explanation; says whether all targets pass.
 fn explain_all(command: &ExplainCommand, out: &mut impl Write) -> Result<bool, String> {
-    let ExplainCommand { policy, who, at, format, targets } = command;
+    let ExplainCommand { policy, who, live, node, at, format, targets } = command;
     let now = at.unwrap_or_else(clock::now);
     let document = Document::read(policy)
         .map_err(|error| format!("error: {}", report::with_causes(&error)))?;
@@ -98,7 +108,8 @@ fn explain_all(command: &ExplainCommand, out: &mut impl Write) -> Result<bool, S
         format!("error: {} is not a policy that can be used", document.name)
     })?;
     let policy = compiled.policy;
-    let subscriber = who.subscriber()?;
+    let known = if *live { who.ask(node)? } else { Value::Null };
+    let subscriber = who.subscriber(&known)?;
     let subject = match &who.class {
         Some(class) if policy.class(class).is_none() => {
             let known: Vec<&str> = policy.classes().iter().map(policy::Class::name).collect();
@@ -138,28 +149,50 @@ fn explain_all(command: &ExplainCommand, out: &mut impl Write) -> Result<bool, S
 }
 
 impl Who {
+    /// What the running gateway knows; nothing, if it knows nobody of that name or address.
+    fn ask(&self, node: &Node) -> Result<Value, String> {
+        let path = match (self.ip, &self.iccid, &self.imsi) {
+            (Some(ip), _, _) => format!("/v1/bindings/{ip}"),
+            (None, Some(iccid), _) => format!("/v1/sims/iccid:{iccid}"),
+            (None, None, Some(imsi)) => format!("/v1/sims/imsi:{imsi}"),
+            (None, None, None) => return Err("error: --live needs --ip, --iccid or --imsi".into()),
+        };
+        let answer = node.ask(Question::Get(path))?;
+        match answer.status {
+            StatusCode::OK => Ok(answer.body),
+            StatusCode::NOT_FOUND => Ok(Value::Null),
+            _ => Err(format!("error: {}", problem(&answer))),
+        }
+    }
+
     /// The identities are never repeated in an error.
-    fn subscriber(&self) -> Result<Subscriber, String> {
-        let mut subscriber = self.ip.map_or_else(Subscriber::default, Subscriber::at);
-        if let Some(text) = &self.iccid {
+    fn subscriber(&self, known: &Value) -> Result<Subscriber, String> {
+        let told = |key: &str| known[key].as_str().map(str::to_owned);
+        let address = known["addresses"].as_array().and_then(|all| all.first()?.as_str());
+        let address = address.and_then(|first| first.parse::<ipnet::IpNet>().ok());
+        let ip = self.ip.or_else(|| address.map(|network| network.addr()));
+        let mut subscriber = ip.map_or_else(Subscriber::default, Subscriber::at);
+        if let Some(text) = &self.iccid.clone().or_else(|| told("iccid")) {
             let iccid = Iccid::parse(text).map_err(|error| format!("error: --iccid: {error}"))?;
             subscriber = subscriber.with_iccid(iccid);
         }
-        if let Some(text) = &self.imsi {
+        if let Some(text) = &self.imsi.clone().or_else(|| told("imsi")) {
             let imsi = Imsi::parse(text).map_err(|error| format!("error: --imsi: {error}"))?;
             subscriber = subscriber.with_imsi(imsi);
         }
-        if let Some(apn) = &self.apn {
+        if let Some(apn) = &self.apn.clone().or_else(|| told("apn")) {
             subscriber = subscriber.with_apn(policy::Apn::new(apn));
         }
-        if let Some(state) = self.state {
+        let known_state = known["state"].as_str().and_then(SimState::from_label);
+        if let Some(state) = self.state.or(known_state) {
             subscriber = subscriber.with_state(state);
         }
         Ok(subscriber)
     }
 }
 
-fn state(text: &str) -> Result<SimState, String> {
+/// Reads a SIM state; also of `postern sim`.
+pub(super) fn state(text: &str) -> Result<SimState, String> {
     SimState::from_label(text)
         .ok_or_else(|| format!("one of {}", SimState::ALL.map(SimState::label).join(", ")))
 }

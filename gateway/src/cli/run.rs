@@ -185,6 +185,7 @@ fn explain(error: &StartError) {
         | StartError::Dns(_)
         | StartError::Identity(_)
         | StartError::Inherit(_)
+        | StartError::Journal(_)
         | StartError::Key(_)
         | StartError::Log(_)
         | StartError::Metrics(_)
@@ -196,7 +197,9 @@ fn explain(error: &StartError) {
         | StartError::Steering(_)
         | StartError::Token(_)
         | StartError::Trust(_)
-        | StartError::Watch(_) => {}
+        | StartError::Watch(_)
+        | StartError::WebhookKey(_)
+        | StartError::WebhookTarget(_) => {}
     }
     report::complain_with_causes(error);
 }

@@ -31,7 +31,7 @@ pub(super) struct StatusCommand {
 pub(super) fn run(command: StatusCommand) -> ExitCode {
     let StatusCommand { node, format } = command;
     let told = node
-        .ask(Question::Get("/v1/status"))
+        .ask(Question::Get("/v1/status".into()))
         .and_then(|answer| tell(&answer, format, &mut io::stdout().lock()));
     match told {
         Ok(true) => ExitCode::SUCCESS,

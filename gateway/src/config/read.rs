@@ -1,7 +1,9 @@
 //! From text to [`Config`], with every finding.
 
 mod dns;
+mod grants;
 mod proxy;
+mod webhook;
 
 use std::{
     collections::BTreeMap,
@@ -37,6 +39,10 @@ struct Document {
     state: Option<Spanned<State>>,
     #[serde(default)]
     log: Log,
+    #[serde(default)]
+    grants: grants::Grants,
+    #[serde(default)]
+    webhook: webhook::Webhook,
 }
 
 #[derive(Deserialize)]
@@ -124,6 +130,8 @@ impl Document {
             radius,
             state,
             log,
+            grants,
+            webhook,
         } = self;
         if let Some(keys) = require_signature.as_ref().filter(|keys| keys.get_ref().is_empty()) {
             let message = "signatures are required, but no key is named that may have made them";
@@ -176,6 +184,8 @@ impl Document {
             proxy: proxy.map(|proxy| proxy.check(findings)),
             admin: admin.check(folder, findings),
             log: log.check(folder, findings),
+            grants: grants.check(folder, findings),
+            webhook: webhook.check(folder, findings),
         }
     }
 }
@@ -337,6 +347,30 @@ impl Findings {
 
     fn addresses(&mut self, texts: Vec<Spanned<String>>) -> Vec<SocketAddr> {
         texts.into_iter().filter_map(|text| self.parse(text)).collect()
+    }
+
+    /// A number of bytes with a unit.
+    fn size(&mut self, text: &Spanned<String>) -> Option<u64> {
+        let parsed = text
+            .get_ref()
+            .find(|letter: char| !letter.is_ascii_digit())
+            .and_then(|at| text.get_ref().split_at_checked(at))
+            .and_then(|(number, unit)| {
+                let number: u64 = number.parse().ok()?;
+                match unit {
+                    "B" => Some(number),
+                    "kB" => number.checked_mul(1_000),
+                    "MB" => number.checked_mul(1_000_000),
+                    "GB" => number.checked_mul(1_000_000_000),
+                    _ => None,
+                }
+            })
+            .filter(|size| *size > 0);
+        if parsed.is_none() {
+            let message = format!("`{}` is not a number of bytes", text.get_ref());
+            self.error("GW0002", text.span(), &message, Some("for example \"5MB\" or \"500kB\""));
+        }
+        parsed
     }
 
     fn duration(&mut self, text: &Spanned<String>) -> Option<Duration> {

@@ -38,6 +38,10 @@ pub(crate) enum Event<'a> {
     },
     /// A policy was offered and did not come into force.
     PolicyRefused { result: &'a str, trigger: &'a str },
+    /// The state of a SIM was set; it is called by its pseudonym.
+    SimState { sim: String, state: &'a str, source: &'a str },
+    /// A grant of a SIM began or was cancelled.
+    Grant { sim: String, what: &'a str },
     /// An admin call without the right token.
     AdminRefused { path: &'a str },
 }

@@ -64,11 +64,20 @@ impl Pseudonyms {
 
     /// The pseudonym of whoever is behind `address`.
     pub(crate) fn of(&self, address: IpAddr) -> String {
-        let mut mac = self.keyed.clone();
         match address {
-            IpAddr::V4(address) => mac.update(&address.octets()),
-            IpAddr::V6(address) => mac.update(&(address.to_bits() >> 64).to_be_bytes()),
+            IpAddr::V4(address) => self.over(&address.octets()),
+            IpAddr::V6(address) => self.over(&(address.to_bits() >> 64).to_be_bytes()),
         }
+    }
+
+    /// The pseudonym of a SIM, by the text that names it.
+    pub(crate) fn of_text(&self, text: &str) -> String {
+        self.over(text.as_bytes())
+    }
+
+    fn over(&self, octets: &[u8]) -> String {
+        let mut mac = self.keyed.clone();
+        mac.update(octets);
         let digest = mac.finalize().into_bytes();
         digest.iter().take(16).map(|octet| format!("{octet:02x}")).collect()
     }

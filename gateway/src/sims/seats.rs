@@ -78,6 +78,11 @@ impl Seats {
         subscriber
     }
 
+    /// Who is behind exactly this place.
+    pub(super) fn at(&self, place: Place) -> Option<Subscriber> {
+        self.look(place, &Subscriber::at(place.prefix.network().addr()))
+    }
+
     /// Puts somebody behind a place, or nobody.
     pub(super) fn set(&self, place: Place, facts: Option<&Facts>) {
         let hash = self.hasher.hash_one(place);

@@ -63,6 +63,21 @@ impl Ledger {
         self.registry.find(id).and_then(|index| self.view(index))
     }
 
+    /// SIMs from the `after`th place on, and the place to go on from if there are more.
+    pub(crate) fn list(
+        &self,
+        after: usize,
+        limit: usize,
+        state: Option<SimState>,
+    ) -> (Vec<SimView>, Option<usize>) {
+        let wanted = self.registry.iter().enumerate().skip(after);
+        let mut wanted =
+            wanted.filter(|(_, (_, sim))| state.is_none_or(|state| sim.state == Some(state)));
+        let found = wanted.by_ref().take(limit).filter_map(|(_, (index, _))| self.view(index));
+        let found = found.collect();
+        (found, wanted.next().map(|(at, _)| at))
+    }
+
     /// What is known of a SIM.
     pub(crate) fn view(&self, index: SimIndex) -> Option<SimView> {
         let sim = self.registry.get(index)?;

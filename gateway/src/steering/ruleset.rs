@@ -1,11 +1,6 @@
 //! The nftables table as text.
 
-use std::{
-    fmt::Write,
-    net::{IpAddr, SocketAddr},
-};
-
-use policy::{Action, AddressRange, Policy};
+use std::{fmt::Write, net::SocketAddr};
 
 use super::SteeringError;
 use crate::config::{SteeringConfig, SteeringMode};
@@ -70,58 +65,96 @@ pub(super) fn ruleset(
   }}
   chain garden_forward {{
     type filter hook forward priority filter; policy accept;
-    iifname {{ {interfaces} }} ip saddr @open4 accept
-    iifname {{ {interfaces} }} ip6 saddr @open6 accept
-    oifname {{ {interfaces} }} ip daddr @open4 accept
-    oifname {{ {interfaces} }} ip6 daddr @open6 accept
-    iifname {{ {interfaces} }} udp dport 443 counter name quic reject with icmpx port-unreachable
-    iifname {{ {interfaces} }} ip saddr @watched4 accept
-    iifname {{ {interfaces} }} ip6 saddr @watched6 accept
-    oifname {{ {interfaces} }} ip daddr @watched4 accept
-    oifname {{ {interfaces} }} ip6 daddr @watched6 accept
-    iifname {{ {interfaces} }} meta l4proto tcp counter name refused reject with tcp reset
-    iifname {{ {interfaces} }} counter name refused reject with icmpx admin-prohibited
-    oifname {{ {interfaces} }} counter name refused drop
+    iifname {{ {interfaces} }} goto leaving
+    oifname {{ {interfaces} }} goto arriving
   }}
-}}
+{FORWARDED}}}
 "
     );
     Ok(text)
 }
 
-/// `open` passes us by; `watched` is steered, and everything else of it forwarded.
+/// `open` passes us by; `watched` is steered, and everything else of it forwarded. Those are networks;
+/// a SIM whose class is another than its address alone would say stands in a `sim_` set, which comes
+/// first. A `granted` address passes until its time or its quota of bytes is over.
+///
+/// A SIM's sets are hashed, because they are large and change often: IPv4 by address, IPv6 by /64.
 const SETS: &str = "
   set open4 { type ipv4_addr; flags interval; }
   set open6 { type ipv6_addr; flags interval; }
   set watched4 { type ipv4_addr; flags interval; }
   set watched6 { type ipv6_addr; flags interval; }
+  set sim_open4 { type ipv4_addr; }
+  set sim_open6 { type ipv6_addr; }
+  set sim_watched4 { type ipv4_addr; }
+  set sim_watched6 { type ipv6_addr; }
+  set sim_walled4 { type ipv4_addr; }
+  set sim_walled6 { type ipv6_addr; }
+  set granted4 { type ipv4_addr; flags timeout; }
+  set granted6 { type ipv6_addr; flags timeout; }
+  map grant4 { type ipv4_addr : quota; flags timeout; }
+  map grant6 { type ipv6_addr : quota; flags timeout; }
   counter steered { }
   counter quic { }
   counter refused { }
 ";
 
-/// Fills the sets with the addresses that pass by address alone, in one step.
-pub(super) fn sets(policy: &Policy) -> String {
-    let mut text = String::new();
-    for (set, action) in [("open", Action::Open), ("watched", Action::Observe)] {
-        let territory = policy.territory(action);
-        for (family, is) in [("4", IpAddr::is_ipv4 as fn(&IpAddr) -> bool), ("6", IpAddr::is_ipv6)]
-        {
-            let ranges: Vec<String> = territory
-                .iter()
-                .filter(|range| is(&range.first))
-                .map(|AddressRange { first, last }| format!("{first}-{last}"))
-                .collect();
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "flush set inet {TABLE} {set}{family}");
-            if !ranges.is_empty() {
-                let ranges = ranges.join(", ");
-                let _ = writeln!(text, "add element inet {TABLE} {set}{family} {{ {ranges} }}");
-            }
-        }
-    }
-    text
-}
+/// Where a subscriber's packet goes before anything is steered: past us, or on to `steered`.
+const PASSING: &str = "    ip saddr @sim_open4 accept
+    ip6 saddr & ffff:ffff:ffff:ffff:: @sim_open6 accept
+    ip saddr @granted4 accept
+    ip6 saddr & ffff:ffff:ffff:ffff:: @granted6 accept
+    ip saddr @sim_walled4 goto steered
+    ip6 saddr & ffff:ffff:ffff:ffff:: @sim_walled6 goto steered
+    ip saddr @sim_watched4 goto steered
+    ip6 saddr & ffff:ffff:ffff:ffff:: @sim_watched6 goto steered
+    ip saddr @open4 accept
+    ip6 saddr @open6 accept
+    goto steered
+";
+
+/// What is forwarded and what is refused. Bytes of a grant are counted here, once, whichever way
+/// they go; a packet that would exceed the quota is refused.
+const FORWARDED: &str = "  chain leaving {
+    ip saddr @sim_open4 accept
+    ip6 saddr & ffff:ffff:ffff:ffff:: @sim_open6 accept
+    quota name ip saddr map @grant4 accept
+    quota name ip6 saddr & ffff:ffff:ffff:ffff:: map @grant6 accept
+    ip saddr @sim_walled4 goto refusal
+    ip6 saddr & ffff:ffff:ffff:ffff:: @sim_walled6 goto refusal
+    ip saddr @sim_watched4 goto watched
+    ip6 saddr & ffff:ffff:ffff:ffff:: @sim_watched6 goto watched
+    ip saddr @open4 accept
+    ip6 saddr @open6 accept
+    ip saddr @watched4 goto watched
+    ip6 saddr @watched6 goto watched
+    goto refusal
+  }
+  chain watched {
+    udp dport 443 counter name quic reject with icmpx port-unreachable
+    accept
+  }
+  chain refusal {
+    udp dport 443 counter name quic reject with icmpx port-unreachable
+    meta l4proto tcp counter name refused reject with tcp reset
+    counter name refused reject with icmpx admin-prohibited
+  }
+  chain arriving {
+    ip daddr @sim_open4 accept
+    ip6 daddr & ffff:ffff:ffff:ffff:: @sim_open6 accept
+    quota name ip daddr map @grant4 accept
+    quota name ip6 daddr & ffff:ffff:ffff:ffff:: map @grant6 accept
+    ip daddr @sim_walled4 counter name refused drop
+    ip6 daddr & ffff:ffff:ffff:ffff:: @sim_walled6 counter name refused drop
+    ip daddr @sim_watched4 accept
+    ip6 daddr & ffff:ffff:ffff:ffff:: @sim_watched6 accept
+    ip daddr @open4 accept
+    ip6 daddr @open6 accept
+    ip daddr @watched4 accept
+    ip6 daddr @watched6 accept
+    counter name refused drop
+  }
+";
 
 fn tproxy(
     config: &SteeringConfig,
@@ -140,8 +173,8 @@ fn tproxy(
   chain steer {{
     type filter hook prerouting priority mangle; policy accept;
     iifname != {{ {interfaces} }} accept
-    ip saddr @open4 accept
-    ip6 saddr @open6 accept
+{PASSING}  }}
+  chain steered {{
 "
     );
     for steered in steered(ports) {
@@ -165,8 +198,8 @@ fn redirect(ports: &Ports, interfaces: &str) -> Result<String, SteeringError> {
   chain steer {{
     type nat hook prerouting priority dstnat; policy accept;
     iifname != {{ {interfaces} }} accept
-    ip saddr @open4 accept
-    ip6 saddr @open6 accept
+{PASSING}  }}
+  chain steered {{
 "
     );
     for steered in steered(ports) {
@@ -267,11 +300,16 @@ mod tests {
     fn ends_in_a_refusal_whatever_the_mode() {
         for mode in [SteeringMode::Tproxy, SteeringMode::Redirect] {
             let text = ruleset(&config(mode), &ports(), "note").unwrap();
-            let (_, forward) = text.split_once("chain garden_forward").unwrap();
-            let rules: Vec<&str> = forward.lines().map(str::trim).collect();
-            assert!(rules.contains(
-                &"iifname { \"ue0\", \"ue1\" } counter name refused reject with icmpx admin-prohibited"
-            ));
+            for (name, last) in [
+                ("garden_forward", "oifname { \"ue0\", \"ue1\" } goto arriving"),
+                ("leaving", "goto refusal"),
+                ("refusal", "counter name refused reject with icmpx admin-prohibited"),
+                ("arriving", "counter name refused drop"),
+            ] {
+                let (_, chain) = text.split_once(&format!("chain {name} {{")).unwrap();
+                let (rules, _) = chain.split_once("\n  }\n").unwrap();
+                assert_eq!(rules.lines().last().map(str::trim), Some(last), "{text}");
+            }
             assert_eq!(text.matches("nfproto ipv4").count(), 3);
             assert_eq!(text.matches("nfproto ipv6").count(), 3);
         }

@@ -8,6 +8,7 @@ use crate::{
 };
 
 mod expect;
+mod lift;
 mod unprovisioned;
 
 /// A named sequence of steps.
@@ -34,6 +35,7 @@ pub struct Step {
     group: &'static str,
     name: String,
     outlook: Outlook,
+    measures: bool,
     check: Check,
 }
 
@@ -67,6 +69,8 @@ pub struct StepReport {
     pub verdict: Verdict,
     /// Time it took.
     pub elapsed: Duration,
+    /// Whether what was seen is a measurement, to be told even if the step passed.
+    pub measures: bool,
 }
 
 /// All journeys.
@@ -107,7 +111,12 @@ impl Step {
         outlook: Outlook,
         check: impl Fn(&World) -> Result<String, String> + 'static,
     ) -> Self {
-        Self { group, name: name.into(), outlook, check: Box::new(check) }
+        Self { group, name: name.into(), outlook, measures: false, check: Box::new(check) }
+    }
+
+    /// Says that what is seen is a measurement.
+    fn measuring(self) -> Self {
+        Self { measures: true, ..self }
     }
 
     fn perform(self, world: &World) -> StepReport {
@@ -121,7 +130,8 @@ impl Step {
                 }
             }
         };
-        StepReport { group: self.group, name: self.name, verdict, elapsed: start.elapsed() }
+        let Self { group, name, measures, .. } = self;
+        StepReport { group, name, verdict, elapsed: start.elapsed(), measures }
     }
 }
 
@@ -133,4 +143,4 @@ impl StepReport {
     }
 }
 
-static JOURNEYS: [Journey; 1] = [unprovisioned::JOURNEY];
+static JOURNEYS: [Journey; 2] = [unprovisioned::JOURNEY, lift::JOURNEY];

@@ -70,8 +70,14 @@ impl JourneyReport {
             );
         }
         for step in &self.steps {
-            if let Verdict::Failed { seen } = &step.verdict {
-                let _ = writeln!(text, "FAILED {}: {}\n       {seen}", step.group, step.name);
+            match &step.verdict {
+                Verdict::Failed { seen } => {
+                    let _ = writeln!(text, "FAILED {}: {}\n       {seen}", step.group, step.name);
+                }
+                Verdict::Passed { seen } if step.measures => {
+                    let _ = writeln!(text, "{}: {}\n       {seen}", step.group, step.name);
+                }
+                Verdict::Passed { .. } | Verdict::NotShown => {}
             }
         }
         text
@@ -242,6 +248,7 @@ mod tests {
             name: name.to_owned(),
             verdict,
             elapsed: Duration::from_millis(4),
+            measures: false,
         };
         JourneyReport {
             name: "j",

@@ -16,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{clock, family::Family, gateway::Gateway, namespace::Namespace};
+use crate::{clock, family::Family, gateway::Gateway, namespace::Namespace, upstream::ADDRESSES};
 
 mod dns;
 mod outcome;
@@ -77,6 +77,24 @@ impl Sim {
             (Way::Loopback(_), Family::V4) => Ipv4Addr::LOCALHOST.into(),
             (Way::Loopback(_), Family::V6) => Ipv6Addr::LOCALHOST.into(),
         }
+    }
+
+    /// Its ICCID, which the shop and Microsoft know it by.
+    #[must_use]
+    pub fn iccid(&self) -> String {
+        format!("8988247000100{:06}", self.number)
+    }
+
+    /// Its IMSI, which the network knows it by.
+    #[must_use]
+    pub fn imsi(&self) -> String {
+        format!("00101{:010}", self.number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn msisdn(&self) -> String {
+        format!("4915100{:06}", self.number)
     }
 
     /// The namespace it lives in, for what this type cannot do.
@@ -236,12 +254,12 @@ impl Sim {
         gateway.listening_in(key, family).ok_or(Outcome::Refused(ErrorKind::AddrNotAvailable))
     }
 
-    /// The resolver a SIM believes in. Any address does: steering takes every question.
+    /// The resolver a SIM believes in: the operator's. In the garden any address would do, because
+    /// steering takes every question; outside it, this one answers.
     fn resolver(&self, family: Family) -> Option<SocketAddr> {
         match (&self.way, family) {
-            (Way::Routed, Family::V4) => Some((Ipv4Addr::new(192, 0, 2, 53), 53).into()),
-            (Way::Routed, Family::V6) => {
-                Some((Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0x53), 53).into())
+            (Way::Routed, family) => {
+                ADDRESSES.into_iter().find(|a| a.is_ipv6() == (family == Family::V6))
             }
             (Way::Loopback(gateway), family) => gateway.listening_in("dns", family),
         }

@@ -30,7 +30,7 @@ impl Gateway {
         self.admin(Method::POST, "/v1/policy/reload", "")
     }
 
-    /// Asks the admin interface, with the token for everything but reads.
+    /// Asks the admin interface with the token.
     ///
     /// # Errors
     /// When the gateway is down or the interface does not answer.
@@ -40,13 +40,8 @@ impl Gateway {
         path: &str,
         body: &str,
     ) -> Result<AdminReply, GatewayError> {
-        let token = if method == Method::GET {
-            None
-        } else {
-            let token = fs::read_to_string(self.directory.join(TOKEN));
-            Some(token.map_err(GatewayError::Admin)?)
-        };
-        self.admin_with(token.as_deref().map(str::trim), method, path, body)
+        let token = fs::read_to_string(self.directory.join(TOKEN)).map_err(GatewayError::Admin)?;
+        self.admin_with(Some(token.trim()), method, path, body)
     }
 
     /// Asks the admin interface with a token of the caller's choice.
@@ -60,11 +55,26 @@ impl Gateway {
         path: &str,
         body: &str,
     ) -> Result<AdminReply, GatewayError> {
+        let bearer = token.map(|token| ("authorization", format!("Bearer {token}")));
+        self.admin_headers(bearer.as_slice(), method, path, body)
+    }
+
+    /// Asks the admin interface with headers of the caller's choice.
+    ///
+    /// # Errors
+    /// When the gateway is down or the interface does not answer.
+    pub fn admin_headers(
+        &self,
+        headers: &[(&str, String)],
+        method: Method,
+        path: &str,
+        body: &str,
+    ) -> Result<AdminReply, GatewayError> {
         let address = self.admin_address().ok_or(GatewayError::Down)?;
         let mut request =
             Request::builder().method(method).uri(path).header("host", address.to_string());
-        if let Some(token) = token {
-            request = request.header("authorization", format!("Bearer {token}"));
+        for (name, value) in headers {
+            request = request.header(*name, value);
         }
         let request = request
             .header("content-type", "application/json")

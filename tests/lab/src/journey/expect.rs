@@ -92,4 +92,4 @@ pub(super) fn resolved(
 /// `[dns] denied_ttl` of the lab's policy, seconds.
 const DENIED_TTL: u32 = 5;
 /// `[dns] max_ttl` of the lab's policy, seconds.
-const GARDEN_TTL: u32 = 60;
+pub(super) const GARDEN_TTL: u32 = 60;

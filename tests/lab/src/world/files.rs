@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{WorldError, during, residents::Residents};
-use crate::{authority::Authority, family::Family};
+use crate::{authority::Authority, family::Family, operator};
 
 /// Writes all files of a world.
 pub(super) fn write(
@@ -23,6 +23,8 @@ pub(super) fn write(
     put(AUTHORITY, &authority.pem()).map_err(during("writing the CA certificate"))?;
     put(POLICY, policy).map_err(during("writing the policy"))?;
     put(GATEWAY, gateway).map_err(during("writing the gateway's settings"))?;
+    put(operator::KEY_FILE, &format!("whsec_{}\n", operator::KEY))
+        .map_err(during("writing the shop's key"))?;
     token()
         .and_then(|token| {
             OpenOptions::new()
@@ -78,6 +80,13 @@ match = "smdp.acme.example"
 schemes = ["https"]
 
 [[class]]
+name = "paid"
+priority = 10
+action = "open"
+[[class.match]]
+state = ["active"]
+
+[[class]]
 name = "unprovisioned"
 priority = 100
 action = "garden"
@@ -111,8 +120,13 @@ quic = "reject"
 [admin]
 listen = "127.0.0.1:9180"
 token_file = "{TOKEN}"
+[webhook]
+key_files = ["{}"]
+[grants]
+journal = "grants.jsonl"
 "#,
-            interfaces.join(", ")
+            interfaces.join(", "),
+            operator::KEY_FILE,
         );
     };
     let listen = if residents.families().contains(&Family::V6) {

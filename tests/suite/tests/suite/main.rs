@@ -46,6 +46,8 @@ mod shipped;
 #[cfg(test)]
 mod signed;
 #[cfg(test)]
+mod sims;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod start;
