@@ -83,6 +83,7 @@ pub use drift::{Drift, DriftRow, InvalidDrift, drift, drift_sets};
 pub use explain::{ClassChoice, Explanation, NearMiss, Nearness, Weighed, explain};
 pub use host::{
     HostMemory, HostName, HostPattern, HostTable, InvalidHostName, InvalidHostPattern, PatternKind,
+    Values,
 };
 pub use lines::LineIndex;
 pub use parts::{File, Parts, Unreadable, Wanted};

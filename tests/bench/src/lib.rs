@@ -3,6 +3,8 @@
 //! Benchmarks are run by hand, never by a test: the machines are shared, and a time that is
 //! asserted there fails for no reason. Each prints the figures and the seed they were made with.
 
+pub mod policies;
+
 /// A seeded sequence of numbers (SplitMix64): the same seed gives the same benchmark.
 #[derive(Clone, Debug)]
 pub struct Numbers(u64);
@@ -49,4 +51,12 @@ pub fn peak_memory_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+/// The most memory any process that this one started and waited for held at once, in MiB.
+#[must_use]
+pub fn peak_memory_of_children_mib() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
+    u64::try_from(usage.max_rss()).ok().map(|kib| kib / 1024)
 }
