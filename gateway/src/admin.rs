@@ -4,6 +4,7 @@
 //! Errors are `application/problem+json` (RFC 9457).
 
 mod api;
+mod emergency;
 mod listener;
 mod problem;
 mod rehearsal;

@@ -201,6 +201,7 @@ impl App {
         if let Some(watch) = watch {
             serving.spawn(watch.run(stop.clone()));
         }
+        serving.spawn(Arc::clone(&reloader).follow_clock(stop.clone()));
         serving.spawn(dns.run(stop.clone()));
         if let Some((proxy, drain_time)) = proxy {
             serving.spawn(proxy.run(stop.clone(), drain_time));

@@ -5,6 +5,7 @@ mod completions;
 mod diff;
 mod document;
 mod drift;
+mod emergency;
 mod explain;
 mod fmt;
 mod hostsets;
@@ -63,6 +64,8 @@ enum Command {
     Reload(reload::ReloadCommand),
     /// Say what a running gateway does: policy, readiness, sessions, counts.
     Status(status::StatusCommand),
+    /// Open a class for a while although the policy walls it, or close it again.
+    Emergency(emergency::EmergencyCommand),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsCommand),
     /// Write the manual pages.
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => policy::run(command),
         Command::Reload(command) => reload::run(command),
         Command::Status(command) => status::run(command),
+        Command::Emergency(command) => emergency::run(command),
         Command::Man(command) => man::run(command),
         Command::Completions(command) => completions::run(command),
     }

@@ -169,6 +169,11 @@ impl Client {
         self.ask(Method::POST, path, body).await
     }
 
+    /// Deletes what is at `path`.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Answer, ClientError> {
+        self.ask(Method::DELETE, path, Bytes::new()).await
+    }
+
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ClientError> {
         match timeout(EXCHANGE_TIME, self.exchange(method, path, body)).await {
             Ok(answer) => answer,

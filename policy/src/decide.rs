@@ -91,7 +91,7 @@ pub fn decide<'p>(
     request: Request<'_>,
     now: Timestamp,
 ) -> Decision<'p> {
-    judge(policy, subject, |class| match weigh_probe(class, request) {
+    judge(policy, subject, now, |class| match weigh_probe(class, request) {
         Some(verdict) => (verdict, Reason::Ncsi, None),
         None => match weigh(policy, class, request, now) {
             (Reason::Listed, rule) => (Verdict::Allow, Reason::Listed, rule),
@@ -106,18 +106,20 @@ pub fn decide_nameless<'p>(
     policy: &'p Policy,
     subject: Subject<'_>,
     reason: Reason,
+    now: Timestamp,
 ) -> Decision<'p> {
-    judge(policy, subject, |_| (Verdict::Deny, reason, None))
+    judge(policy, subject, now, |_| (Verdict::Deny, reason, None))
 }
 
 /// Finds the subject's class; asks `garden` what its garden says, if it has one.
 fn judge<'p>(
     policy: &'p Policy,
     subject: Subject<'_>,
+    now: Timestamp,
     garden: impl FnOnce(&'p Class) -> (Verdict, Reason, Option<&'p Rule>),
 ) -> Decision<'p> {
     let class = policy.class_of(subject);
-    let (verdict, reason, rule) = match class.map(|class| (class, class.action)) {
+    let (verdict, reason, rule) = match class.map(|class| (class, class.action_at(now))) {
         None => (Verdict::Deny, Reason::UnknownSubscriber, None),
         Some((_, Action::Open)) => (Verdict::Allow, Reason::Open, None),
         Some((_, Action::Drop)) => (Verdict::Deny, Reason::Barred, None),

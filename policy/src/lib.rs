@@ -66,6 +66,7 @@ mod rule;
 mod sim;
 mod target;
 mod territory;
+mod times;
 
 pub use cases::{Case, Coverage, Expectation, Held, read_cases};
 pub use class::{Action, Apn, Class, ClassMatch, Limits, Ncsi, Subscriber};

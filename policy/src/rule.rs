@@ -125,9 +125,7 @@ impl Rule {
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.window.as_ref().is_some_and(|window| !window.is_open(now))
-            || self.expires.is_some_and(|last| {
-                jiff::tz::Offset::UTC.to_datetime(now).date() > last
-            })
+            || self.expires.is_some_and(|last| jiff::tz::Offset::UTC.to_datetime(now).date() > last)
     }
 }
 

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Desk, Readiness,
+    Desk, Readiness, emergency,
     problem::Problem,
     rehearsal::{self, Rehearsal},
     status,
@@ -38,6 +38,7 @@ pub(super) fn routes(desk: Arc<Desk>) -> Router {
         .route("/v1/policy", get(policy))
         .route("/v1/policy/reload", post(reload).layer(DefaultBodyLimit::max(CANDIDATE_MAX)))
         .route("/v1/explain", get(explain))
+        .route("/v1/emergency", get(emergency::list).post(emergency::open).delete(emergency::close))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -182,7 +183,8 @@ async fn wrong_method(uri: Uri) -> Problem {
 }
 
 impl Desk {
-    fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Whether the call carries the token.
+    pub(super) fn admit(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         match &self.token {
             Some(token) if token.admits(sent) => return Ok(()),
@@ -255,7 +257,7 @@ fn no_policy() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no policy", "no policy is in force")
 }
 
-fn bad_request(detail: impl Into<String>) -> Problem {
+pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "cannot be understood", detail)
 }
 

@@ -39,8 +39,9 @@ pub(super) enum Format {
 /// What is asked of the node.
 #[derive(Clone, Debug)]
 pub(super) enum Question {
-    Get(&'static str),
-    Post(&'static str, Vec<u8>),
+    Delete(String),
+    Get(String),
+    Post(String, Vec<u8>),
 }
 
 impl Node {
@@ -53,8 +54,9 @@ impl Node {
             .map_err(|error| format!("error: cannot start: {error}"))?;
         let answer = runtime.block_on(async {
             match question {
-                Question::Get(path) => client.get(path).await,
-                Question::Post(path, body) => client.post(path, body.into()).await,
+                Question::Delete(path) => client.delete(&path).await,
+                Question::Get(path) => client.get(&path).await,
+                Question::Post(path, body) => client.post(&path, body.into()).await,
             }
         });
         answer.map_err(|error| line(&error))

@@ -53,7 +53,7 @@ pub(super) fn run(command: ReloadCommand) -> ExitCode {
     let path = if dry_run { "/v1/policy/reload?dry_run=1" } else { "/v1/policy/reload" };
     let told = policy
         .map_or_else(|| Ok(Vec::new()), |policy| candidate(&policy))
-        .and_then(|body| node.ask(Question::Post(path, body)))
+        .and_then(|body| node.ask(Question::Post(path.to_owned(), body)))
         .and_then(|answer| tell(&answer, format, &mut io::stdout().lock()));
     match told {
         Ok(true) => ExitCode::SUCCESS,

@@ -36,6 +36,10 @@ pub(crate) enum Event<'a> {
     },
     /// A policy was offered and did not come into force.
     PolicyRefused { result: &'a str, trigger: &'a str },
+    /// An operator opened a class in an emergency.
+    EmergencyOpened { class: &'a str, until: Timestamp, reason: &'a str },
+    /// The emergency of a class is over.
+    EmergencyClosed { class: &'a str, trigger: &'a str },
     /// An admin call without the right token.
     AdminRefused { path: &'a str },
 }

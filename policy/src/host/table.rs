@@ -166,9 +166,7 @@ impl Shape {
     fn rank(self, tails: &[Box<str>]) -> (u8, usize, u32) {
         match self {
             Self::Exact => (0, 0, 0),
-            Self::Suffix(place) => {
-                (1, usize::MAX - tail(place, tails).map_or(0, str::len), place)
-            }
+            Self::Suffix(place) => (1, usize::MAX - tail(place, tails).map_or(0, str::len), place),
             Self::Below => (2, 0, 0),
             Self::Both => (3, 0, 0),
         }
