@@ -7,6 +7,7 @@
 mod api;
 mod bindings;
 mod body;
+mod emergency;
 mod hook;
 mod listener;
 mod problem;

@@ -298,6 +298,7 @@ impl App {
         if let Some(courier) = courier {
             serving.spawn(courier.run(ending.stop.clone()));
         }
+        serving.spawn(Arc::clone(&reloader).follow_clock(ending.stop.clone()));
         serving.spawn(dns.run(ending.stop.clone()));
         if let Some(proxy) = proxy {
             serving.spawn(proxy.run(ending.clone()));

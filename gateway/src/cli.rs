@@ -5,6 +5,7 @@ mod completions;
 mod diff;
 mod document;
 mod drift;
+mod emergency;
 mod explain;
 mod fmt;
 mod hostsets;
@@ -66,6 +67,8 @@ enum Command {
     Status(status::StatusCommand),
     /// Show SIMs of a running gateway, set their states, give them grants.
     Sim(sim::SimCommand),
+    /// Open a class for a while although the policy walls it, or close it again.
+    Emergency(emergency::EmergencyCommand),
     /// Print a completion script for a shell.
     Completions(completions::CompletionsCommand),
     /// Write the manual pages.
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Reload(command) => reload::run(command),
         Command::Status(command) => status::run(command),
         Command::Sim(command) => sim::run(command),
+        Command::Emergency(command) => emergency::run(command),
         Command::Man(command) => man::run(command),
         Command::Completions(command) => completions::run(command),
     }

@@ -240,6 +240,20 @@ impl Config {
     }
 }
 
+/// Reads a time with its unit, such as `250ms`, `5s`, `30m` or `2h`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) =
+        text.split_at_checked(text.find(|letter: char| !letter.is_ascii_digit())?)?;
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3600).map(Duration::from_secs),
+        _ => None,
+    }
+}
+
 /// The codes of findings about a `gateway.toml`: stable, each with a name and what it means.
 pub(crate) const CODES: [(&str, &str, &str, Severity); 5] = [
     ("GW0001", "syntax", "the text is not TOML, or not of the schema", Severity::Error),

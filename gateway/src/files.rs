@@ -1,10 +1,12 @@
-//! The files of a policy as they lie on disk: the first, those it includes, its lists of SIMs.
+//! Files on disk: those of a policy, the first, those it includes, its lists of SIMs; and files of
+//! our own that are replaced as a whole.
 //!
 //! Paths are relative to the file that names them, and a file has one name however it is reached.
 
 use std::{
     fs::File,
-    io::{ErrorKind, Read},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Component, Path, PathBuf},
 };
 
@@ -17,6 +19,20 @@ pub(crate) fn gather<'a>(source: &Source<'a>) -> Parts<'a> {
         let text = read(&path, wanted.room)?;
         Ok(policy::File { name: path.display().to_string(), text })
     })
+}
+
+/// Replaces what is in `path` as a whole; on disk when it returns.
+pub(crate) fn replace(path: &Path, octets: &[u8]) -> io::Result<()> {
+    // In the same folder, so that it can take the other's place in one step.
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let mut file =
+        File::options().write(true).create(true).truncate(true).mode(0o640).open(&fresh)?;
+    file.write_all(octets)?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 /// Where a file lies that another one names; nothing is asked of the disk.
@@ -41,7 +57,7 @@ pub(crate) fn resolve(wanted: &Wanted<'_>) -> PathBuf {
 }
 
 fn read(path: &Path, room: usize) -> Result<String, Unreadable> {
-    let refuse = |error: std::io::Error| {
+    let refuse = |error: io::Error| {
         if error.kind() == ErrorKind::NotFound { Unreadable::Absent } else { Unreadable::Refused }
     };
     // A pipe would be waited for, a device would never end.

@@ -11,6 +11,7 @@ mod client;
 mod clock;
 mod config;
 mod court;
+mod emergency;
 mod files;
 mod grants;
 mod handover;

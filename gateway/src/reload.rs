@@ -2,6 +2,7 @@
 
 mod bundle;
 mod intake;
+mod times;
 mod watch;
 
 use std::{
@@ -19,6 +20,7 @@ use prometheus::{IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use crate::{
     clock,
     court::Court,
+    emergency::Openings,
     log::{Audit, Event},
     proxy::{SessionChange, Sessions},
     report,
@@ -43,6 +45,9 @@ pub(crate) struct Reloader {
     metrics: Metrics,
     files: tokio::sync::watch::Sender<Vec<PathBuf>>,
     steering: OnceLock<Arc<Steering>>,
+    openings: Openings,
+    /// The generation in force.
+    published: tokio::sync::watch::Sender<u64>,
     /// What is in force is the kept copy, because the file was refused.
     restored: AtomicBool,
     turn: tokio::sync::Mutex<()>,
@@ -136,6 +141,7 @@ impl Reloader {
         registry: &Registry,
     ) -> prometheus::Result<Self> {
         let metrics = Metrics::register(registry)?;
+        let openings = Openings::load(intake.last_good(), registry, clock::now())?;
         Ok(Self {
             intake,
             allow_rollback,
@@ -145,6 +151,8 @@ impl Reloader {
             metrics,
             files: tokio::sync::watch::Sender::default(),
             steering: OnceLock::new(),
+            openings,
+            published: tokio::sync::watch::Sender::default(),
             restored: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
         })
@@ -273,7 +281,8 @@ impl Reloader {
     }
 
     fn rehearsed(&self, compiled: Compiled, running: Option<Arc<Snapshot>>) -> Reloaded {
-        let Compiled { policy, warnings } = compiled;
+        let Compiled { mut policy, warnings } = compiled;
+        self.openings.apply(&mut policy);
         let generation = running.as_ref().map_or(1, |running| running.generation() + 1);
         let candidate = Arc::new(Snapshot::new(policy, generation));
         let sessions = match (self.sessions.as_deref(), &running) {
@@ -283,13 +292,19 @@ impl Reloader {
         Reloaded::Rehearsed { candidate, running, warnings, sessions }
     }
 
-    async fn put_in_force(&self, policy: Policy) -> Result<(Arc<Snapshot>, usize), ReloadError> {
+    async fn put_in_force(
+        &self,
+        mut policy: Policy,
+    ) -> Result<(Arc<Snapshot>, usize), ReloadError> {
+        self.openings.apply(&mut policy);
         // The kernel first: if it cannot be told what is no longer open, nothing changes.
         let snapshot = self.court.store().prepare(policy);
         self.tell_kernel(Arc::clone(&snapshot)).await?;
         self.court.store().publish(Arc::clone(&snapshot));
         let sessions = self.sessions.as_deref();
         let closed = sessions.map_or(0, |live| live.rejudge(&snapshot, &*self.court));
+        self.openings.show(snapshot.policy());
+        self.published.send_replace(snapshot.generation());
         Ok((snapshot, closed))
     }
 

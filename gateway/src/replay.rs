@@ -96,7 +96,7 @@ impl Asked {
     ) -> Decision<'p> {
         let port = self.port;
         match &self.host {
-            Host::Missing(reason) => decide_nameless(policy, subject, *reason),
+            Host::Missing(reason) => decide_nameless(policy, subject, *reason, at),
             Host::Name(host) => {
                 let request = match self.protocol {
                     Protocol::Dns => Request::Dns { host },

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 use crate::{
     host::HostTable,
@@ -84,6 +85,8 @@ pub struct Class {
     pub(crate) name: Arc<str>,
     pub(crate) priority: u32,
     pub(crate) action: Action,
+    /// The end of an emergency, in which the class is open whatever its document says.
+    pub(crate) opened: Option<Timestamp>,
     pub(crate) ncsi: Ncsi,
     pub(crate) on_denial: OnDenial,
     pub(crate) limits: Limits,
@@ -192,10 +195,18 @@ impl Class {
         self.priority
     }
 
-    /// What happens to the traffic.
+    /// What happens to the traffic while the policy is in force as it is: what the document says,
+    /// or all of it passes in an emergency.
     #[must_use]
     pub fn action(&self) -> Action {
-        self.action
+        if self.opened.is_some() { Action::Open } else { self.action }
+    }
+
+    /// As [`Class::action`]; an emergency whose end has come opens nothing, also before the policy
+    /// is replaced.
+    #[must_use]
+    pub fn action_at(&self, now: Timestamp) -> Action {
+        if self.opened.is_some_and(|end| now < end) { Action::Open } else { self.action }
     }
 
     /// What becomes of connectivity probes.

@@ -91,30 +91,13 @@ pub fn decide<'p>(
     request: Request<'_>,
     now: Timestamp,
 ) -> Decision<'p> {
-    let Some(class) = policy.class_of(subject) else {
-        return Decision {
-            verdict: Verdict::Deny,
-            reason: Reason::UnknownSubscriber,
-            class: None,
-            rule: None,
-        };
-    };
-    let decided = |verdict, (reason, rule)| Decision { verdict, reason, class: Some(class), rule };
-    match class.action {
-        Action::Open => decided(Verdict::Allow, (Reason::Open, None)),
-        Action::Drop => decided(Verdict::Deny, (Reason::Barred, None)),
-        Action::Garden => match weigh_probe(class, request) {
-            Some(verdict) => decided(verdict, (Reason::Ncsi, None)),
-            None => match weigh(policy, class, request, now) {
-                grounds @ (Reason::Listed, _) => decided(Verdict::Allow, grounds),
-                grounds => decided(Verdict::Deny, grounds),
-            },
+    judge(policy, subject, now, |class| match weigh_probe(class, request) {
+        Some(verdict) => (verdict, Reason::Ncsi, None),
+        None => match weigh(policy, class, request, now) {
+            (Reason::Listed, rule) => (Verdict::Allow, Reason::Listed, rule),
+            (reason, rule) => (Verdict::Deny, reason, rule),
         },
-        Action::Observe => match weigh(policy, class, request, now) {
-            grounds @ (Reason::Listed, _) => decided(Verdict::Allow, grounds),
-            grounds => decided(Verdict::Observe, grounds),
-        },
-    }
+    })
 }
 
 /// Judges a request that names no host, for the `reason` its reader found: a class that lets
@@ -123,32 +106,43 @@ pub fn decide_nameless<'p>(
     policy: &'p Policy,
     subject: Subject<'_>,
     reason: Reason,
+    now: Timestamp,
 ) -> Decision<'p> {
-    let Some(class) = policy.class_of(subject) else {
-        return Decision {
-            verdict: Verdict::Deny,
-            reason: Reason::UnknownSubscriber,
-            class: None,
-            rule: None,
-        };
-    };
-    let (verdict, reason) = match class.action {
-        Action::Open => (Verdict::Allow, Reason::Open),
-        Action::Drop => (Verdict::Deny, Reason::Barred),
-        Action::Garden => (Verdict::Deny, reason),
-        Action::Observe => (Verdict::Observe, reason),
-    };
-    Decision { verdict, reason, class: Some(class), rule: None }
+    judge(policy, subject, now, |_| (Verdict::Deny, reason, None))
 }
 
-/// What becomes of a connectivity probe that the class does not treat like any other name.
+/// Finds the subject's class; asks `garden` what its garden says, if it has one.
+fn judge<'p>(
+    policy: &'p Policy,
+    subject: Subject<'_>,
+    now: Timestamp,
+    garden: impl FnOnce(&'p Class) -> (Verdict, Reason, Option<&'p Rule>),
+) -> Decision<'p> {
+    let class = policy.class_of(subject);
+    let (verdict, reason, rule) = match class.map(|class| (class, class.action_at(now))) {
+        None => (Verdict::Deny, Reason::UnknownSubscriber, None),
+        Some((_, Action::Open)) => (Verdict::Allow, Reason::Open, None),
+        Some((_, Action::Drop)) => (Verdict::Deny, Reason::Barred, None),
+        Some((class, Action::Garden)) => garden(class),
+        Some((class, Action::Observe)) => match garden(class) {
+            (Verdict::Deny, reason, rule) => (Verdict::Observe, reason, rule),
+            passing @ (Verdict::Allow | Verdict::Observe, _, _) => passing,
+        },
+    };
+    Decision { verdict, reason, class, rule }
+}
+
+/// What becomes of a connectivity probe that the class does not treat like any other name. A class
+/// that observes asks its host sets alone.
 ///
 /// Allowed ones are answered by the gateway itself, and go to no origin. A redirect leads every
 /// request to the portal, and leaves the DNS probe alone: answered, it would say that the portal
 /// need not be visited.
 fn weigh_probe(class: &Class, request: Request<'_>) -> Option<Verdict> {
-    let probe = Probe::of(request.host())?;
-    match (class.ncsi, request, probe) {
+    if class.ncsi == Ncsi::Pass || class.action != Action::Garden {
+        return None;
+    }
+    match (class.ncsi, request, Probe::of(request.host())?) {
         (Ncsi::Pass, _, _) => None,
         (Ncsi::Deny, _, _) => Some(Verdict::Deny),
         (Ncsi::Answer, Request::Dns { .. }, Probe::Dns { .. } | Probe::Web { .. }) => {

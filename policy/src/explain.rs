@@ -89,7 +89,7 @@ pub fn explain<'p>(
     let weighed =
         class.map_or_else(Vec::new, |class| weigh_all(policy, class, target, now, &decision));
     let misses = match (decision.verdict(), class, target.host()) {
-        (Verdict::Deny | Verdict::Observe, Some(class), Some(host)) if asks_rules(class) => {
+        (Verdict::Deny | Verdict::Observe, Some(class), Some(host)) if asks_rules(class, now) => {
             near_misses(policy, class, host)
         }
         (Verdict::Allow | Verdict::Deny | Verdict::Observe, _, _) => Vec::new(),
@@ -116,8 +116,8 @@ fn choose<'p>(subject: Subject<'_>, class: Option<&'p Class>) -> ClassChoice<'p>
     }
 }
 
-fn asks_rules(class: &Class) -> bool {
-    match class.action {
+fn asks_rules(class: &Class, now: Timestamp) -> bool {
+    match class.action_at(now) {
         Action::Garden | Action::Observe => true,
         Action::Open | Action::Drop => false,
     }
@@ -130,7 +130,9 @@ fn weigh_all<'p>(
     now: Timestamp,
     decision: &Decision<'p>,
 ) -> Vec<Weighed<'p>> {
-    let Some(request) = target.request().filter(|_| asks_rules(class)) else { return Vec::new() };
+    let Some(request) = target.request().filter(|_| asks_rules(class, now)) else {
+        return Vec::new();
+    };
     let mut weighed = Vec::new();
     let _: Option<()> = class.table.visit(request.host(), |listings| {
         for listing in listings {

@@ -10,7 +10,7 @@ mod table;
 use std::{borrow::Cow, fmt, str::FromStr};
 
 pub use pattern::{HostPattern, InvalidHostPattern, PatternKind};
-pub use table::HostTable;
+pub use table::{HostTable, Values};
 
 /// A checked host name in normal form.
 ///

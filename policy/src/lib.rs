@@ -66,6 +66,7 @@ mod rule;
 mod sim;
 mod target;
 mod territory;
+mod times;
 
 pub use cases::{Case, Coverage, Expectation, Held, read_cases};
 pub use class::{Action, Apn, Class, ClassMatch, Limits, Ncsi, OnDenial, Subscriber};
@@ -83,6 +84,7 @@ pub use drift::{Drift, DriftRow, InvalidDrift, drift, drift_sets};
 pub use explain::{ClassChoice, Explanation, NearMiss, Nearness, Weighed, explain};
 pub use host::{
     HostMemory, HostName, HostPattern, HostTable, InvalidHostName, InvalidHostPattern, PatternKind,
+    Values,
 };
 pub use lines::LineIndex;
 pub use parts::{File, Parts, Unreadable, Wanted};

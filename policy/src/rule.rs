@@ -42,16 +42,16 @@ pub struct Window {
     pub(crate) until: Timestamp,
 }
 
-/// What a decision needs of a rule, small enough to lie in the table of hosts itself.
+/// What a decision usually needs of a rule, small enough to lie in the table of hosts itself.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listing {
     /// The rule's place in the policy.
     pub(crate) rule: u32,
-    expires: Option<Date>,
     http: bool,
     https: bool,
     usual_ports: bool,
-    windowed: bool,
+    /// The rule itself knows until when, or in which window, it holds.
+    bounded: bool,
 }
 
 /// Where in which text a thing was written.
@@ -125,7 +125,7 @@ impl Rule {
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.window.as_ref().is_some_and(|window| !window.is_open(now))
-            || self.expires.is_some_and(|last| is_over(last, now))
+            || self.expires.is_some_and(|last| jiff::tz::Offset::UTC.to_datetime(now).date() > last)
     }
 }
 
@@ -160,18 +160,16 @@ impl Listing {
     pub(crate) fn new(place: u32, rule: &Rule) -> Self {
         Self {
             rule: place,
-            expires: rule.expires,
             http: rule.schemes.contains(&Scheme::Http),
             https: rule.schemes.contains(&Scheme::Https),
             usual_ports: rule.ports.is_empty(),
-            windowed: rule.window.is_some(),
+            bounded: rule.window.is_some() || rule.expires.is_some(),
         }
     }
 
     /// As [`Rule::is_expired`], of the `rule` it stands for.
     pub(crate) fn is_expired(&self, rule: &Rule, now: Timestamp) -> bool {
-        (self.windowed && rule.is_expired(now))
-            || self.expires.is_some_and(|last| is_over(last, now))
+        self.bounded && rule.is_expired(now)
     }
 
     /// Whether the rule lists `scheme`.
@@ -186,10 +184,6 @@ impl Listing {
     pub(crate) fn lists_port(&self, scheme: Scheme, port: u16) -> Option<bool> {
         self.usual_ports.then(|| port == scheme.default_port())
     }
-}
-
-fn is_over(last: Date, now: Timestamp) -> bool {
-    jiff::tz::Offset::UTC.to_datetime(now).date() > last
 }
 
 impl Scheme {

@@ -185,7 +185,7 @@ impl Target {
     ) -> Decision<'p> {
         match self.request() {
             Some(request) => decide(policy, subject, request, now),
-            None => decide_nameless(policy, subject, Reason::IpLiteral),
+            None => decide_nameless(policy, subject, Reason::IpLiteral, now),
         }
     }
 }

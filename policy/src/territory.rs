@@ -36,9 +36,9 @@ impl Policy {
     fn territory_of(&self, family: Family, action: Action) -> Vec<AddressRange> {
         let mut free = vec![family.whole()];
         let mut held = Vec::new();
-        let claims = self.classes.iter().map(|class| (class.action, family.claims(class)));
+        let claims = self.classes.iter().map(|class| (class.action(), family.claims(class)));
         let default = self.default_class.and_then(|index| self.classes.get(index));
-        let rest = default.map(|class| (class.action, vec![family.whole()]));
+        let rest = default.map(|class| (class.action(), vec![family.whole()]));
         for (owner, spans) in claims.chain(rest) {
             for span in spans {
                 let (taken, left) = split(&free, span);

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::{
     Desk, Readiness, bindings,
     body::SIM_BODY_MAX,
-    hook,
+    emergency, hook,
     problem::Problem,
     rehearsal::{self, Rehearsal},
     sims, status,
@@ -40,6 +40,7 @@ pub(super) fn routes(desk: Arc<Desk>) -> Router {
         .route("/v1/policy", get(policy))
         .route("/v1/policy/reload", post(reload).layer(DefaultBodyLimit::max(CANDIDATE_MAX)))
         .route("/v1/explain", get(explain))
+        .route("/v1/emergency", get(emergency::list).post(emergency::open).delete(emergency::close))
         .merge(sim_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -292,7 +293,7 @@ fn no_policy() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no policy", "no policy is in force")
 }
 
-fn bad_request(detail: impl Into<String>) -> Problem {
+pub(super) fn bad_request(detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "cannot be understood", detail)
 }
 

@@ -93,6 +93,12 @@ fn page(body: &Value, ready: bool) -> String {
         let note = "the policy file was refused; the kept copy of the last good one is in force";
         rows.push(("note", note.to_owned()));
     }
+    let openings = body["emergency"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for opening in openings {
+        let (class, until) = (text(&opening["class"]), text(&opening["until"]));
+        let reason = text(&opening["reason"]);
+        rows.push(("EMERGENCY", format!("class {class} is open until {until}: {reason}")));
+    }
     rows.push(("sessions", sums(&body["sessions_by_protocol"])));
     rows.push(("decisions", sums(&body["decisions"])));
     rows.push(("reasons", sums(&body["reasons"])));
@@ -131,6 +137,10 @@ mod tests {
             "node": "edge-1", "version": "0.1.0", "ready": false, "failed_checks": ["not-stopping"],
             "policy": { "name": "acme", "serial": 42, "generation": 3, "environment": "lab", "sha256": "ab" },
             "last_good_restored": true,
+            "emergency": [{
+                "class": "walled", "since": "2026-11-26T12:00:00Z", "until": "2026-11-26T12:30:00Z",
+                "reason": "the payment provider is down",
+            }],
             "sessions_by_protocol": { "http": 0, "https": 7 },
             "decisions": { "allow": 10, "deny": 2 }, "reasons": {}, "reloads": { "published": 3 },
             "upstream_failures": {},
@@ -144,6 +154,7 @@ version    0.1.0
 policy     acme, serial 42, generation 3, lab
 sha256     ab
 note       the policy file was refused; the kept copy of the last good one is in force
+EMERGENCY  class walled is open until 2026-11-26T12:30:00Z: the payment provider is down
 sessions   https 7
 decisions  allow 10, deny 2
 reasons    none

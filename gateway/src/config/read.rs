@@ -374,20 +374,7 @@ impl Findings {
     }
 
     fn duration(&mut self, text: &Spanned<String>) -> Option<Duration> {
-        let parsed = text
-            .get_ref()
-            .find(|letter: char| !letter.is_ascii_digit())
-            .and_then(|at| text.get_ref().split_at_checked(at))
-            .and_then(|(number, unit)| {
-                let number: u64 = number.parse().ok()?;
-                match unit {
-                    "ms" => Some(Duration::from_millis(number)),
-                    "s" => Some(Duration::from_secs(number)),
-                    "m" => number.checked_mul(60).map(Duration::from_secs),
-                    "h" => number.checked_mul(3600).map(Duration::from_secs),
-                    _ => None,
-                }
-            })
+        let parsed = super::duration(text.get_ref())
             .filter(|time| (Duration::from_millis(1)..=DURATION_MAX).contains(time));
         if parsed.is_none() {
             let message = format!("`{}` is not a time between 1ms and 24h", text.get_ref());

@@ -42,6 +42,10 @@ pub(crate) enum Event<'a> {
     SimState { sim: String, state: &'a str, source: &'a str },
     /// A grant of a SIM began or was cancelled.
     Grant { sim: String, what: &'a str },
+    /// An operator opened a class in an emergency.
+    EmergencyOpened { class: &'a str, until: Timestamp, reason: &'a str },
+    /// The emergency of a class is over.
+    EmergencyClosed { class: &'a str, trigger: &'a str },
     /// An admin call without the right token.
     AdminRefused { path: &'a str },
 }

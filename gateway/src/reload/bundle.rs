@@ -6,15 +6,17 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    io::{self, Read},
+    path::Path,
 };
 
 use serde::{Deserialize, Serialize};
 
 use super::DOCUMENT_MAX;
-use crate::signature::{InvalidSignature, KeyId, Manifest, PublicKey, Signature};
+use crate::{
+    files,
+    signature::{InvalidSignature, KeyId, Manifest, PublicKey, Signature},
+};
 
 /// The texts a policy is made of, with what was found beside them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,14 +100,7 @@ impl Bundle {
 
     /// Replaces the copy in `path`; on disk when it returns.
     pub(super) fn keep(&self, path: &Path) -> io::Result<()> {
-        let fresh = beside(path);
-        let mut file =
-            File::options().write(true).create(true).truncate(true).mode(0o640).open(&fresh)?;
-        file.write_all(&self.to_json()?)?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+        files::replace(path, &self.to_json()?)
     }
 
     /// Reads the copy in `path`; `None` if there is none.
@@ -119,13 +114,6 @@ impl Bundle {
         file.take(COPY_MAX).read_to_end(&mut octets)?;
         Self::from_json(&octets).map(Some)
     }
-}
-
-/// In the same folder, so that it can take the other's place in one step.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".new");
-    name.into()
 }
 
 const FORMAT: u32 = 1;

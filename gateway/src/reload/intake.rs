@@ -56,6 +56,11 @@ impl Intake {
         &self.path
     }
 
+    /// Where the copy of the last good policy is kept, if it is.
+    pub(crate) fn last_good(&self) -> Option<&Path> {
+        self.last_good.as_deref()
+    }
+
     /// Whether there is something to start with: the policy file, or else the kept copy.
     ///
     /// # Errors

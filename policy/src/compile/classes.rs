@@ -81,6 +81,7 @@ fn build_one(
         name: (*name.get_ref()).into(),
         priority: *class.priority.as_ref()?.get_ref(),
         action: *class.action.as_ref()?.get_ref(),
+        opened: None,
         ncsi: value(class.ncsi.as_ref(), Ncsi::Pass),
         on_denial: value(class.on_denial.as_ref(), OnDenial::Cut),
         limits: class.limits,

@@ -1,8 +1,10 @@
 //! Host sets to rules: those of the document and the built-in ones, as classes ask for them.
 
-use std::{borrow::Cow, collections::BTreeMap, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, hash::BuildHasher, ops::Range, sync::Arc};
 
-use jiff::ToSpan;
+use foldhash::fast::FixedState;
+use hashbrown::{HashTable, hash_table::Entry};
+use jiff::{ToSpan, civil::Date};
 use toml::Spanned;
 
 use super::Terms;
@@ -11,6 +13,7 @@ use crate::{
     code::Code,
     diagnostic::{Fault, Findings},
     document::{Class, Document, Host, HostSet, Schedule},
+    host::HostPattern,
     limits::{EXPIRY_DAYS, REVIEW_DAYS},
     nearest::suggest,
     rule::{Rule, Scheme, Window},
@@ -267,7 +270,6 @@ fn review(set: &HostSet<'_>, terms: &Terms, findings: &mut Findings) {
         findings.add(reviewed.span(), fault.of_hostset(name));
     }
     let soon = today.saturating_add(EXPIRY_DAYS.days());
-    let mut seen = BTreeMap::new();
     for host in &set.hosts {
         if let Some(last) = &host.expires {
             let (code, message) = match *last.get_ref() {
@@ -287,15 +289,37 @@ fn review(set: &HostSet<'_>, terms: &Terms, findings: &mut Findings) {
             findings.add(last.span(), fault);
         }
     }
+    report_repeated(set, name, terms, findings);
+}
+
+/// Reports every entry that means what an earlier one of the set does.
+fn report_repeated(set: &HostSet<'_>, name: &str, terms: &Terms, findings: &mut Findings) {
+    let hasher = FixedState::with_seed(0);
+    let hash = |host: &Host<'_>| hasher.hash_one(meaning(host));
+    // Only probed: what is reported follows the order of the document.
+    let mut seen: HashTable<&Host<'_>> = HashTable::with_capacity(set.hosts.len());
     for host in &set.hosts {
         let (Some(pattern), Some(written)) = (&host.pattern, &host.written) else { continue };
-        let what =
-            (pattern, &host.schemes, &host.ports, host.expires.as_ref().map(Spanned::get_ref));
-        if let Some(first) = seen.insert(what, written.span()) {
-            let there = terms.layout.words(first.start, written.span().start);
-            let message = format!("`{pattern}` is listed with the same meaning {there}");
-            let fault = Fault::new(Code::DuplicateEntry, message).help("remove one of the two");
-            findings.add(written.span(), fault.of_hostset(name).of_pattern(pattern));
-        }
+        let same = |known: &&Host<'_>| meaning(known) == meaning(host);
+        let mut known = match seen.entry(hash(host), same, |known| hash(known)) {
+            Entry::Occupied(known) => known,
+            Entry::Vacant(place) => {
+                place.insert(host);
+                continue;
+            }
+        };
+        let Some(first) = &std::mem::replace(known.get_mut(), host).written else { continue };
+        let there = terms.layout.words(first.span().start, written.span().start);
+        let message = format!("`{pattern}` is listed with the same meaning {there}");
+        let fault = Fault::new(Code::DuplicateEntry, message).help("remove one of the two");
+        findings.add(written.span(), fault.of_hostset(name).of_pattern(pattern));
     }
+}
+
+/// What an entry says, but for its words.
+fn meaning<'h>(
+    host: &'h Host<'_>,
+) -> (Option<&'h HostPattern>, &'h [Scheme], &'h [u16], Option<&'h Date>) {
+    let expires = host.expires.as_ref().map(Spanned::get_ref);
+    (host.pattern.as_ref(), &host.schemes, &host.ports, expires)
 }

@@ -369,7 +369,8 @@ fn a_hundred_thousand_patterns_compile_quickly() {
     let took = start.elapsed();
     println!("{PATTERNS} patterns, {} bytes: {took:?}", text.len());
     assert_eq!(policy.rules().len(), PATTERNS);
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    // Something that is quadratic would take hours.
+    assert!(took < Duration::from_secs(120), "{took:?}");
     let host = &HostName::parse("a.h99999.zone345.example.com").unwrap();
     let now = jiff::Timestamp::UNIX_EPOCH;
     let decision = decide(&policy, Subject::Class("c"), Request::Https { host, port: 443 }, now);

@@ -1,8 +1,7 @@
 //! The matcher: patterns filed by the name they end in; the most specific entry speaks first.
 
-use std::{hash::BuildHasher, ops::ControlFlow};
+use std::{hash::BuildHasher, ops::ControlFlow, slice};
 
-use compact_str::CompactString;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -21,31 +20,38 @@ pub struct HostTable<T> {
     ends: HashTable<End<T>>,
     /// Labels of the longest name in `ends`.
     depth: usize,
+    /// What suffix patterns ask of a label; see [`Shape::Suffix`].
+    tails: Vec<Box<str>>,
 }
+
+/// The values of one pattern, in the order in which they were filed.
+#[derive(Clone, Debug)]
+pub struct Values<'t, T>(slice::Iter<'t, Filed<T>>);
 
 /// A name that some patterns end in, at a label boundary.
 ///
-/// What is usual lies in place: a short name, one shape, one value. In a large table each step to
-/// other memory costs a hundred nanoseconds.
+/// What is usual lies in place: a name of up to 32 octets, one value of 8. In a large table each
+/// step to other memory costs a hundred nanoseconds, so such an end is one line of the cache.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 struct End<T> {
-    name: CompactString,
-    /// Exact, suffixes with the longest first, below, both.
+    name: SmallVec<[u8; 32]>,
+    /// By rank: exact, suffixes with the longest first, below, both.
     filed: SmallVec<[Filed<T>; 1]>,
 }
 
 #[derive(Clone, Debug)]
 struct Filed<T> {
     shape: Shape,
-    values: SmallVec<[T; 1]>,
+    value: T,
 }
 
 /// How a pattern goes on to the left of its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Exact,
-    /// The label to the left ends in this.
-    Suffix(Box<str>),
+    /// The label to the left ends in the tail at this place.
+    Suffix(u32),
     Below,
     Both,
 }
@@ -58,11 +64,16 @@ impl<T> HostTable<T> {
             (PatternKind::Exact, _) => (base, Shape::Exact),
             (PatternKind::Below, _) => (base, Shape::Below),
             (PatternKind::Both, _) => (base, Shape::Both),
-            (PatternKind::Suffix, Some((label, parent))) => (parent, Shape::Suffix(label.into())),
+            (PatternKind::Suffix, Some((label, parent))) => (parent, self.suffix(label)),
             // A suffix lies below its `within`, so there is a dot; without one it matches nothing.
             (PatternKind::Suffix, None) => return,
         };
-        self.end(name).file(shape, value);
+        self.depth = self.depth.max(name.split('.').count());
+        let Self { ends, tails, .. } = self;
+        ends.entry(hash(name), |end| end.is(name), |end| hash_octets(&end.name))
+            .or_insert_with(|| End { name: name.as_bytes().into(), filed: SmallVec::new() })
+            .into_mut()
+            .file(Filed { shape, value }, tails);
     }
 
     /// Shows the values of every pattern that matches `host`, most specific pattern first, until
@@ -70,7 +81,7 @@ impl<T> HostTable<T> {
     pub fn visit<'t, B>(
         &'t self,
         host: &HostName,
-        mut visit: impl FnMut(&'t [T]) -> ControlFlow<B>,
+        mut visit: impl FnMut(Values<'t, T>) -> ControlFlow<B>,
     ) -> Option<B> {
         match self.walk(host.as_str(), &mut visit) {
             ControlFlow::Break(found) => Some(found),
@@ -82,17 +93,17 @@ impl<T> HostTable<T> {
     fn walk<'t, B>(
         &'t self,
         host: &str,
-        visit: &mut impl FnMut(&'t [T]) -> ControlFlow<B>,
+        visit: &mut impl FnMut(Values<'t, T>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
         let mut left = start_of_last_labels(host, self.depth);
         while let Some((before, end)) = host.split_at_checked(left) {
-            if let Some(end) = self.find(end) {
+            if let Some(found) = self.ends.find(hash(end), |known| known.is(end)) {
                 let label = before
                     .strip_suffix('.')
                     .map(|before| before.rsplit_once('.').map_or(before, |(_, label)| label));
-                end.show(label, visit)?;
+                found.show(label, &self.tails, visit)?;
             }
-            match end.find('.') {
+            match end.bytes().position(|octet| octet == b'.') {
                 Some(dot) => left += dot + 1,
                 None => break,
             }
@@ -100,46 +111,49 @@ impl<T> HostTable<T> {
         ControlFlow::Continue(())
     }
 
-    fn find(&self, name: &str) -> Option<&End<T>> {
-        self.ends.find(hash(name), |end| end.name == name)
-    }
-
-    /// The end of this name, made if there is none yet.
-    fn end(&mut self, name: &str) -> &mut End<T> {
-        self.depth = self.depth.max(name.split('.').count());
-        self.ends
-            .entry(hash(name), |end| end.name == name, |end| hash(&end.name))
-            .or_insert_with(|| End { name: name.into(), filed: SmallVec::new() })
-            .into_mut()
+    /// The shape of a suffix pattern that asks `tail` of a label.
+    fn suffix(&mut self, tail: &str) -> Shape {
+        let known = self.tails.iter().position(|known| **known == *tail);
+        let place = known.unwrap_or_else(|| {
+            self.tails.push(tail.into());
+            self.tails.len() - 1
+        });
+        // A document holds far fewer entries than there are numbers; a tail that is not there
+        // matches nothing.
+        Shape::Suffix(u32::try_from(place).unwrap_or(u32::MAX))
     }
 }
 
 impl<T> End<T> {
-    fn file(&mut self, shape: Shape, value: T) {
-        match self.filed.iter_mut().find(|filed| filed.shape == shape) {
-            Some(filed) => filed.values.push(value),
-            None => {
-                let at = self.filed.partition_point(|known| known.shape.rank() < shape.rank());
-                self.filed.insert(at, Filed { shape, values: SmallVec::from_buf([value]) });
-            }
-        }
+    fn is(&self, name: &str) -> bool {
+        *self.name == *name.as_bytes()
+    }
+
+    fn file(&mut self, new: Filed<T>, tails: &[Box<str>]) {
+        let rank = new.shape.rank(tails);
+        let at = self.filed.partition_point(|known| known.shape.rank(tails) <= rank);
+        self.filed.insert(at, new);
     }
 
     /// `label` is the one to the left of this end; none if the end is the whole name.
     fn show<'t, B>(
         &'t self,
         label: Option<&str>,
-        visit: &mut impl FnMut(&'t [T]) -> ControlFlow<B>,
+        tails: &[Box<str>],
+        visit: &mut impl FnMut(Values<'t, T>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        for Filed { shape, values } in &self.filed {
+        for filed in self.filed.chunk_by(|one, next| one.shape == next.shape) {
+            let Some(Filed { shape, .. }) = filed.first() else { continue };
             let matches = match (shape, label) {
                 (Shape::Exact, label) => label.is_none(),
                 (Shape::Both, _) | (Shape::Below, Some(_)) => true,
-                (Shape::Suffix(tail), Some(label)) => label.ends_with(&**tail),
+                (Shape::Suffix(place), Some(label)) => {
+                    tail(*place, tails).is_some_and(|tail| label.ends_with(tail))
+                }
                 (Shape::Below | Shape::Suffix(_), None) => false,
             };
             if matches {
-                visit(values)?;
+                visit(Values(filed.iter()))?;
             }
         }
         ControlFlow::Continue(())
@@ -147,20 +161,33 @@ impl<T> End<T> {
 }
 
 impl Shape {
-    /// The order in which the patterns of one end speak; longer suffixes before shorter ones.
-    fn rank(&self) -> (u8, usize) {
+    /// The order in which the patterns of one end speak; longer suffixes before shorter ones, and
+    /// equal ones side by side.
+    fn rank(self, tails: &[Box<str>]) -> (u8, usize, u32) {
         match self {
-            Self::Exact => (0, 0),
-            Self::Suffix(tail) => (1, usize::MAX - tail.len()),
-            Self::Below => (2, 0),
-            Self::Both => (3, 0),
+            Self::Exact => (0, 0, 0),
+            Self::Suffix(place) => (1, usize::MAX - tail(place, tails).map_or(0, str::len), place),
+            Self::Below => (2, 0, 0),
+            Self::Both => (3, 0, 0),
         }
+    }
+}
+
+fn tail(place: u32, tails: &[Box<str>]) -> Option<&str> {
+    usize::try_from(place).ok().and_then(|place| tails.get(place)).map(|tail| &**tail)
+}
+
+impl<'t, T> Iterator for Values<'t, T> {
+    type Item = &'t T;
+
+    fn next(&mut self) -> Option<&'t T> {
+        self.0.next().map(|filed| &filed.value)
     }
 }
 
 impl<T> Default for HostTable<T> {
     fn default() -> Self {
-        Self { ends: HashTable::new(), depth: 0 }
+        Self { ends: HashTable::new(), depth: 0, tails: Vec::new() }
     }
 }
 
@@ -168,10 +195,15 @@ impl<T> Default for HostTable<T> {
 /// longest pattern are not worth a probe each.
 fn start_of_last_labels(host: &str, count: usize) -> usize {
     let Some(before) = count.checked_sub(1) else { return host.len() };
-    host.rmatch_indices('.').nth(before).map_or(0, |(dot, _)| dot + 1)
+    let dots = host.bytes().enumerate().rev().filter(|(_, octet)| *octet == b'.');
+    dots.map(|(dot, _)| dot + 1).nth(before).unwrap_or(0)
 }
 
 fn hash(name: &str) -> u64 {
+    hash_octets(name.as_bytes())
+}
+
+fn hash_octets(name: &[u8]) -> u64 {
     FixedState::with_seed(0).hash_one(name)
 }
 
@@ -202,7 +234,7 @@ mod tests {
         let mut seen = Vec::new();
         let host = HostName::parse(host).unwrap();
         let _: Option<()> = table.visit(&host, |values| {
-            seen.extend_from_slice(values);
+            seen.extend(values);
             ControlFlow::Continue(())
         });
         seen
@@ -301,9 +333,9 @@ mod tests {
             for (index, pattern) in patterns.iter().enumerate() {
                 table.insert(pattern, index);
             }
-            let mut seen = Vec::new();
+            let mut seen: Vec<usize> = Vec::new();
             let _: Option<()> = table.visit(&host, |values| {
-                seen.extend_from_slice(values);
+                seen.extend(values);
                 ControlFlow::Continue(())
             });
             let lengths: Vec<usize> =

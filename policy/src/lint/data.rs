@@ -1,18 +1,20 @@
 //! Dated lists of names that lint knows: data files with their source, read once.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{ops::ControlFlow, sync::LazyLock};
 
 use toml::{Value, value::Datetime};
 
-use crate::host::{HostName, HostPattern, PatternKind};
+use crate::host::{HostName, HostPattern, HostTable, PatternKind};
 
 /// A list of names with the day on which it was compared with its sources.
 #[derive(Debug)]
 pub(super) struct Names {
     /// When.
     pub(super) reviewed: String,
-    /// With `true`, a name stands for all below it too.
-    names: BTreeMap<HostName, bool>,
+    /// In order; with a leading dot, a name stands for all below it too.
+    patterns: Vec<HostPattern>,
+    /// The same, by the names they stand for: every entry of a document is looked up.
+    table: HostTable<HostName>,
 }
 
 /// Networks that serve many owners from one set of addresses.
@@ -31,16 +33,7 @@ pub(super) static REVOCATION: LazyLock<Names> =
 impl Names {
     /// The name of the list that is `name`, or stands for it.
     pub(super) fn holding(&self, name: &HostName) -> Option<&HostName> {
-        let mut rest = Some(name.as_str());
-        while let Some(parent) = rest {
-            if let Some((known, below)) = self.names.get_key_value(parent)
-                && (*below || known == name)
-            {
-                return Some(known);
-            }
-            rest = parent.split_once('.').map(|(_, parent)| parent);
-        }
-        None
+        self.table.visit(name, |mut known| ControlFlow::Break(known.next())).flatten()
     }
 
     /// A name of the list that `pattern` matches, or that stands for what it matches.
@@ -48,7 +41,7 @@ impl Names {
         let wide = || match pattern.kind() {
             PatternKind::Exact => None,
             PatternKind::Below | PatternKind::Both | PatternKind::Suffix => {
-                self.names.keys().find(|name| pattern.matches(name))
+                self.patterns.iter().map(HostPattern::base).find(|name| pattern.matches(name))
             }
         };
         self.holding(pattern.base()).or_else(wide)
@@ -60,12 +53,14 @@ fn read(text: &str) -> Names {
     let table: toml::Table = text.parse().unwrap_or_default();
     let reviewed = table.get("reviewed").and_then(Value::as_datetime).map(Datetime::to_string);
     let names = table.get("names").and_then(Value::as_array).into_iter().flatten();
-    let names = names.filter_map(|name| {
-        let name = name.as_str()?;
-        let bare = name.strip_prefix('.');
-        Some((HostName::parse(bare.unwrap_or(name)).ok()?, bare.is_some()))
-    });
-    Names { names: names.collect(), reviewed: reviewed.unwrap_or_default() }
+    let mut patterns: Vec<HostPattern> =
+        names.filter_map(|name| HostPattern::parse(name.as_str()?, None).ok()).collect();
+    patterns.sort_unstable();
+    let mut table = HostTable::default();
+    for pattern in &patterns {
+        table.insert(pattern, pattern.base().clone());
+    }
+    Names { patterns, table, reviewed: reviewed.unwrap_or_default() }
 }
 
 #[cfg(test)]
@@ -83,8 +78,8 @@ mod tests {
             let table: toml::Table = text.parse().unwrap();
             let read = read(text);
             assert!(!read.reviewed.is_empty() && table["source"].is_str());
-            assert_eq!(read.names.len(), table["names"].as_array().unwrap().len());
-            assert!(!read.names.is_empty());
+            assert_eq!(read.patterns.len(), table["names"].as_array().unwrap().len());
+            assert!(!read.patterns.is_empty());
         }
     }
 }

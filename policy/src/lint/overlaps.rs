@@ -1,6 +1,7 @@
 //! Host entries of one class that lie in each other, and probes that a wide entry lets through.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ops::{ControlFlow, Range},
 };
@@ -13,7 +14,7 @@ use crate::{
     compile::Terms,
     diagnostic::{Fault, Findings},
     document::Document,
-    host::{HostName, HostPattern, PatternKind},
+    host::{HostName, HostPattern, PatternKind, Values},
     policy::Policy,
     probe::Probe,
     rule::{Listing, Rule, Scheme},
@@ -62,10 +63,10 @@ fn span(rule: &Rule, terms: &Terms) -> Option<Range<usize>> {
 fn overlap(policy: &Policy, class: &Class, index: usize, rule: &Rule) -> Option<Fault> {
     let sample = sample(&rule.pattern)?;
     let mut equal: Vec<(usize, &Rule)> = Vec::new();
-    let mut wider: Option<&[Listing]> = None;
+    let mut wider: Option<Values<'_, Listing>> = None;
     let _: Option<()> = class.table.visit(&sample, |indices| {
         let mut rules = indices
-            .iter()
+            .clone()
             .filter_map(|at| Some((usize::try_from(at.rule).ok()?, policy.rule_of(at)?)));
         let Some((_, first)) = rules.clone().next() else { return ControlFlow::Continue(()) };
         if first.pattern == rule.pattern {
@@ -100,7 +101,7 @@ fn overlap(policy: &Policy, class: &Class, index: usize, rule: &Rule) -> Option<
     if let Some((_, twin)) = twin {
         return Some(about(shadowed(rule, twin)));
     }
-    let wider = wider.unwrap_or_default().iter().filter_map(|at| policy.rule_of(at));
+    let wider = wider.into_iter().flatten().filter_map(|at| policy.rule_of(at));
     let wider: Vec<&Rule> = wider.filter(|wide| wide.window.is_none()).collect();
     let first = *wider.first()?;
     let wide: BTreeSet<(Scheme, u16)> = wider.iter().copied().flat_map(allowed).collect();
@@ -140,11 +141,11 @@ fn allowed(rule: &Rule) -> BTreeSet<(Scheme, u16)> {
 }
 
 /// A name that stands for all of a pattern: what matches every name of it matches this one.
-fn sample(pattern: &HostPattern) -> Option<HostName> {
+fn sample(pattern: &HostPattern) -> Option<Cow<'_, HostName>> {
     match pattern.kind() {
-        PatternKind::Exact => Some(pattern.base().clone()),
+        PatternKind::Exact => Some(Cow::Borrowed(pattern.base())),
         PatternKind::Below | PatternKind::Both | PatternKind::Suffix => {
-            HostName::parse(&format!("{NOBODY}.{}", pattern.base())).ok()
+            HostName::parse(&format!("{NOBODY}.{}", pattern.base())).ok().map(Cow::Owned)
         }
     }
 }
@@ -175,7 +176,7 @@ fn probes<'p>(policy: &'p Policy, class: &'p Class) -> Vec<(&'p Rule, Fault)> {
     let mut found = Vec::new();
     for probe in Probe::names().chain(others) {
         let decisive = class.table.visit(&probe, |indices| {
-            let mut rules = indices.iter().filter_map(|at| policy.rule_of(at));
+            let mut rules = indices.filter_map(|at| policy.rule_of(at));
             match rules.find(|rule| rule.schemes.contains(&Scheme::Http)) {
                 Some(rule) => ControlFlow::Break(rule),
                 None => ControlFlow::Continue(()),

@@ -1,5 +1,7 @@
 //! Vendors' tables: older ones in use, rows copied by hand, hosts that were dropped.
 
+use std::collections::BTreeMap;
+
 use super::{gardens, written};
 use crate::{
     builtin::{self, BuiltinEntry, BuiltinSet},
@@ -21,8 +23,9 @@ pub(super) fn review(document: &Document<'_>, policy: &Policy, findings: &mut Fi
         }
     }
     let Ok(newest) = builtin::find(FAMILY) else { return };
+    let dropped = dropped(&newest);
     for entry in written(document) {
-        if let Some(table) = dropped(entry.pattern, &newest) {
+        if let Some(table) = dropped.get(entry.pattern) {
             let message = format!(
                 "`{}` was in `{}{table}`, and is not in the newest table, `{}{}`",
                 entry.pattern,
@@ -55,14 +58,18 @@ fn older(written: &str) -> Option<Fault> {
     Some(Fault::new(Code::OlderVendorTable, message).help(help).of_hostset(written))
 }
 
-/// The latest table that lists the pattern, if the newest one does not let it through.
-fn dropped(pattern: &HostPattern, newest: &BuiltinSet) -> Option<&'static str> {
-    let lists = |set: &BuiltinSet| set.entries().iter().any(|row| row.pattern() == pattern);
-    if newest.entries().iter().any(|row| row.pattern().matches(pattern.base())) {
-        return None;
-    }
+/// The patterns that the newest table does not let through, with the latest table that lists them.
+fn dropped(newest: &BuiltinSet) -> BTreeMap<&'static HostPattern, &'static str> {
     let family = |set: &&BuiltinSet| set.name().split('@').next() == Some(FAMILY);
-    builtin::all().iter().filter(family).rev().find(|set| lists(set)).map(BuiltinSet::name)
+    let known = |pattern: &HostPattern| {
+        newest.entries().iter().any(|row| row.pattern().matches(pattern.base()))
+    };
+    builtin::all()
+        .iter()
+        .filter(family)
+        .flat_map(|set| set.entries().iter().map(|row| (row.pattern(), set.name())))
+        .filter(|(pattern, _)| !known(pattern))
+        .collect()
 }
 
 /// What a class that copies the vendor's table by hand leaves out.
@@ -99,7 +106,7 @@ fn missing(policy: &Policy, class: &Class, newest: &BuiltinSet) -> Option<Fault>
 /// Whether the class lets the row through by all its schemes.
 fn passes(policy: &Policy, class: &Class, row: &BuiltinEntry) -> bool {
     let decisive = class.table.visit(row.pattern().base(), |indices| {
-        let rules = indices.iter().filter_map(|at| policy.rule_of(at));
+        let rules = indices.filter_map(|at| policy.rule_of(at));
         let schemes: Vec<Scheme> = rules.flat_map(|rule| rule.schemes()).copied().collect();
         std::ops::ControlFlow::Break(row.schemes().iter().all(|scheme| schemes.contains(scheme)))
     });

@@ -10,6 +10,7 @@ pub mod hello;
 pub mod load;
 pub mod network;
 pub mod origin;
+pub mod policies;
 pub mod usage;
 
 /// A seeded sequence of numbers (SplitMix64): the same seed gives the same benchmark.
@@ -58,4 +59,12 @@ pub fn peak_memory_mib() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+/// The most memory any process that this one started and waited for held at once, in MiB.
+#[must_use]
+pub fn peak_memory_of_children_mib() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok()?;
+    u64::try_from(usage.max_rss()).ok().map(|kib| kib / 1024)
 }

@@ -8,9 +8,12 @@
     reason = "a benchmark measures, prints, and ends where it cannot go on"
 )]
 
-use std::{fmt::Write, hint::black_box, ops::ControlFlow, time::Instant};
+use std::{hint::black_box, ops::ControlFlow, time::Instant};
 
-use bench::{Numbers, peak_memory_mib, percentile};
+use bench::{
+    Numbers, peak_memory_mib, percentile,
+    policies::{document, name, written},
+};
 use jiff::Timestamp;
 use policy::{
     HostName, HostPattern, HostTable, Policy, Request, Source, Subject, Subscriber, compile, decide,
@@ -37,7 +40,7 @@ fn main() {
     let table = table(1_000_000);
     let (listed, other) = (names(1_000_000, true), names(1_000_000, false));
     let look = |host: &HostName| {
-        let found = table.visit(host, |values| ControlFlow::Break(values.len()));
+        let found = table.visit(host, |values| ControlFlow::Break(values.count()));
         black_box(found);
     };
     println!(
@@ -77,19 +80,6 @@ fn timed(hosts: &[HostName], mut call: impl FnMut(&HostName)) -> String {
     format!("{:.0} / {:.0}", percentile(&nanoseconds, 0.5), percentile(&nanoseconds, 0.99))
 }
 
-fn name(number: usize) -> String {
-    let top = ["com", "net", "org", "example", "io"].get(number % 5).copied().unwrap_or("com");
-    format!("host-{number}.zone-{}.{top}", number % 977)
-}
-
-fn written(number: usize) -> String {
-    match number % 10 {
-        0 => format!("*.{}", name(number)),
-        1 => format!(".{}", name(number)),
-        _ => name(number),
-    }
-}
-
 fn names(count: usize, listed: bool) -> Vec<HostName> {
     let prefix = if listed { "" } else { "x" };
     (0..count.min(100_000))
@@ -108,21 +98,6 @@ fn table(count: usize) -> HostTable<usize> {
         table.insert(&HostPattern::parse(&written(number), None).unwrap(), number);
     }
     table
-}
-
-fn document(count: usize) -> String {
-    let mut text = String::from(
-        "schema = 1\nname = \"bench\"\nserial = 1\nenvironment = \"lab\"\ndefault_class = \"garden\"\n\
-         [http]\ndenied = \"close\"\n\
-         [[class]]\nname = \"garden\"\npriority = 1\naction = \"garden\"\nhostsets = [\"many\"]\n\
-         [[class.match]]\nnetworks = [\"100.64.0.0/10\"]\n\
-         [[hostset]]\nname = \"many\"\nsource = \"bench\"\nreviewed = 2026-01-01\n",
-    );
-    for number in 0..count {
-        let entry = written(number);
-        writeln!(text, "[[hostset.host]]\nmatch = \"{entry}\"\nschemes = [\"https\"]").unwrap();
-    }
-    text
 }
 
 const SEED: u64 = 20_261_123;

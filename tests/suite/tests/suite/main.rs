@@ -12,6 +12,10 @@ mod commands;
 #[cfg(test)]
 mod dependencies;
 #[cfg(test)]
+mod desk;
+#[cfg(test)]
+mod emergency;
+#[cfg(test)]
 mod garbage;
 #[cfg(test)]
 mod garden;

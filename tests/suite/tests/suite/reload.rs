@@ -230,6 +230,31 @@ fn session_whose_host_is_no_longer_listed_is_cut() {
 }
 
 #[test]
+fn session_is_cut_when_the_window_of_its_host_closes() {
+    let world = world();
+    let now = jiff::Timestamp::now();
+    let (from, until) = (now - jiff::SignedDuration::from_hours(1), now + WINDOW);
+    let window = format!(
+        "[[hostset]]\nname = \"maintenance\"\n[[hostset.host]]\nmatch = \"{STATUS}\"\n\
+         schemes = [\"https\"]\n[[schedule]]\nname = \"window\"\nfrom = {from}\nuntil = {until}\n\
+         hostsets = [\"maintenance\"]\n\n[[class]]"
+    );
+    let text = with_serial(&world, 2).replacen("[[class]]", &window, 1);
+    world.write_policy(&text).unwrap();
+    world.gateway().wait_for_serial(2).unwrap();
+    let (held, kept) = (Fetch::https(STATUS, Family::V6), Fetch::https(LOGIN, Family::V6));
+    let (cut, other) = (world.ue(1).open(&held).unwrap(), world.ue(1).open(&kept).unwrap());
+    assert_reached(STATUS, &cut.send(&held));
+    let revoked =
+        || metric(&world, "postern_session_outcomes_total", &[("outcome", "policy-revoked")]);
+    eventually("the window has closed", || (revoked() == 1.0).then_some(()));
+    assert!(jiff::Timestamp::now() >= until, "cut before the end of the window");
+    assert!(matches!(cut.send(&held).outcome, Outcome::Closed));
+    assert_reached(LOGIN, &other.send(&kept));
+    assert_shut(&world, STATUS);
+}
+
+#[test]
 fn lower_serial_is_refused() {
     let world = world();
     world.write_policy(&with_serial(&world, 7)).unwrap();
@@ -351,6 +376,8 @@ fn assert_shut(world: &World, host: &str) {
 
 const SESSIONS: usize = 1_000;
 const RELOADS: u64 = 20;
+/// Long enough to open a session in, also on a busy machine.
+const WINDOW: jiff::SignedDuration = jiff::SignedDuration::from_secs(8);
 const STARTS: usize = 5;
 const PORTAL_ENTRY: &str =
     "[[hostset.host]]\nmatch = \"portal.acme.example\"\nschemes = [\"https\"]\n";
