@@ -16,7 +16,7 @@ pub(crate) struct Node {
     child: Child,
     /// The line that names every bound address.
     listening: String,
-    _folder: TempDir,
+    folder: TempDir,
     /// Kept open: a closed pipe is not what an operator's terminal looks like.
     _stdout: BufReader<ChildStdout>,
 }
@@ -24,9 +24,14 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a gateway and waits until it is ready.
     pub(crate) fn start() -> Self {
+        Self::start_with(GATEWAY, POLICY)
+    }
+
+    /// As [`start`](Self::start), with these files.
+    pub(crate) fn start_with(gateway: &str, policy: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("gateway.toml"), GATEWAY).unwrap();
-        fs::write(folder.path().join("policy.toml"), POLICY).unwrap();
+        fs::write(folder.path().join("gateway.toml"), gateway).unwrap();
+        fs::write(folder.path().join("policy.toml"), policy).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut child = postern()
             .args(["run", "--config"])
@@ -47,7 +52,7 @@ impl Node {
             let log = fs::read_to_string(folder.path().join("log")).unwrap();
             panic!("the gateway did not get ready: {listening}{ready}{log}");
         }
-        Self { child, listening, _folder: folder, _stdout: stdout }
+        Self { child, listening, folder, _stdout: stdout }
     }
 
     /// The resolver's address.
@@ -67,10 +72,22 @@ impl Node {
 
     /// The text of `/metrics`.
     pub(crate) fn scrape(&self) -> String {
+        self.call("GET /metrics")
+    }
+
+    /// Puts `policy` in the place of the one before, and in force.
+    pub(crate) fn replace_policy(&self, policy: &str) {
+        let file = self.folder.path().join("policy.toml");
+        fs::write(file.with_extension("new"), policy).unwrap();
+        fs::rename(file.with_extension("new"), file).unwrap();
+        self.call("POST /v1/policy/reload");
+    }
+
+    /// What the admin API answers to `request`.
+    fn call(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address("admin")).unwrap();
-        stream
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            .unwrap();
+        let head = "HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        stream.write_all(format!("{request} {head}").as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -79,12 +96,19 @@ impl Node {
 
     /// The first bound address of `service`.
     fn address(&self, service: &str) -> SocketAddr {
+        let addresses = self.addresses(service);
+        *addresses.first().unwrap_or_else(|| panic!("no {service} in: {}", self.listening))
+    }
+
+    /// Every bound address of `service`.
+    pub(crate) fn addresses(&self, service: &str) -> Vec<SocketAddr> {
         self.listening
             .split_whitespace()
             .filter_map(|part| part.split_once('='))
-            .find(|(name, _)| *name == service)
-            .and_then(|(_, addresses)| addresses.split(',').next()?.parse().ok())
-            .unwrap_or_else(|| panic!("no {service} in: {}", self.listening))
+            .filter(|(name, _)| *name == service)
+            .flat_map(|(_, addresses)| addresses.split(','))
+            .map(|address| address.parse().unwrap())
+            .collect()
     }
 }
 

@@ -126,7 +126,7 @@ fn unbound(folder: &Path, names: &[String]) -> Server {
 fn dnsdist(folder: &Path, names: &[String]) -> Server {
     let mut text = format!(
         "setLocal('127.0.0.1:5312')\nsetSecurityPollSuffix('')\nsetACL('127.0.0.0/8')\n\
-         newServer('127.0.0.1:{UPSTREAM}')\n\
+         newServer({{address='127.0.0.1:{UPSTREAM}', checkName='www0.bench.example.'}})\n\
          getPool(''):setCache(newPacketCache(10000))\nlisted = newDNSNameSet()\n"
     );
     for name in names {
