@@ -13,13 +13,14 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{Admin, AdminError, Desk, Readiness, Token, TokenError},
     clock,
-    config::{Config, ConfigError, EncryptedConfig, ProxyConfig, SteeringMode},
+    config::{ClientConfig, Config, ConfigError, EncryptedConfig, ProxyConfig, SteeringMode},
     court::Court,
     log::{Audit, DecisionLog, Event, LogError, OpenError, Pseudonyms},
     proxy::{self, Proxy, ProxySettings},
+    radius,
     reload::{Intake, ReloadError, Reloaded, Reloader, Trigger, Watch, WatchError},
     signature::KeyError,
-    sims::{Bounds, HOME, Sims},
+    sims::{Keeper, KeeperError, KeeperMetrics, Sims},
     steering::{Ports, Steering, SteeringError},
 };
 
@@ -32,6 +33,8 @@ pub(crate) struct App {
     desk: Arc<Desk>,
     reloader: Arc<Reloader>,
     watch: Option<Watch>,
+    keeper: Keeper,
+    radius: Option<radius::Server>,
     audit: Arc<Audit>,
     steering: Option<Arc<Steering>>,
     addresses: Addresses,
@@ -42,6 +45,8 @@ pub(crate) struct App {
 struct Addresses {
     ports: Ports,
     admin: SocketAddr,
+    radius: Vec<SocketAddr>,
+    coa: Vec<SocketAddr>,
 }
 
 /// Why the gateway cannot start.
@@ -56,6 +61,8 @@ pub(crate) enum StartError {
     #[error("the resolver's certificate cannot be used")]
     Identity(#[from] dns::InvalidIdentity),
     #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -67,6 +74,10 @@ pub(crate) enum StartError {
     Policy(#[from] ReloadError),
     #[error(transparent)]
     Proxy(#[from] proxy::BindError),
+    #[error(transparent)]
+    Radius(#[from] radius::BindError),
+    #[error(transparent)]
+    Secret(#[from] radius::SecretError),
     #[error(transparent)]
     Resolver(#[from] dns::InvalidUpstream),
     #[error(transparent)]
@@ -95,8 +106,8 @@ impl App {
         let pseudonyms = Pseudonyms::new(config.log.pseudonym_key_file.as_deref())
             .map_err(LogError::Pseudonym)?;
         let log = decision_log(&config, pseudonyms.clone(), &registry)?;
-        let sims = Arc::new(Sims::new(Bounds::default(), HOME));
-        let court = Arc::new(Court::new(&registry, log, sims)?);
+        let sims = Arc::new(Sims::new(config.state.bounds, &config.state.domain));
+        let court = Arc::new(Court::new(&registry, log, Arc::clone(&sims))?);
         let judge: Arc<dyn dns::Judge> = Arc::clone(&court) as _;
 
         let dns_metrics = dns::Metrics::register(&registry)?;
@@ -110,6 +121,10 @@ impl App {
         // The policy is checked before anything is bound: a wrong one leaves no trace.
         let intake = Intake::new(&config)?;
         intake.check().await?;
+        // Who was known before is known again before the first question.
+        let metrics = KeeperMetrics::register(&registry)?;
+        let keeper = Keeper::open(&config.state, Arc::clone(&sims), metrics).await?;
+        let radius = listen_for_records(&config, sims, &registry)?;
         let dns_settings = dns::Settings {
             listen: config.dns.listen.clone(),
             interfaces: config.dns.interfaces.clone(),
@@ -172,14 +187,35 @@ impl App {
         if let Some(steering) = &steering {
             reloader.steer(Arc::clone(steering));
         }
-        let addresses = Addresses { ports, admin: admin.address() };
+        let of =
+            |service| radius.as_ref().map(|radius| radius.addresses(service)).unwrap_or_default();
+        let addresses = Addresses {
+            ports,
+            admin: admin.address(),
+            radius: of(radius::Service::Accounting),
+            coa: of(radius::Service::Orders),
+        };
         let node = config.node;
-        Ok(Self { node, dns, proxy, admin, desk, reloader, watch, audit, steering, addresses })
+        Ok(Self {
+            node,
+            dns,
+            proxy,
+            admin,
+            desk,
+            reloader,
+            watch,
+            keeper,
+            radius,
+            audit,
+            steering,
+            addresses,
+        })
     }
 
     /// One line with every bound address.
     pub(crate) fn listening(&self) -> String {
-        let Addresses { ports: Ports { dns, dot, doh, http, https }, admin } = &self.addresses;
+        let Addresses { ports: Ports { dns, dot, doh, http, https }, admin, radius, coa } =
+            &self.addresses;
         let mut line = "listening".to_owned();
         for (service, addresses) in [
             ("dns", dns.as_slice()),
@@ -187,6 +223,8 @@ impl App {
             ("doh", doh),
             ("http", http),
             ("https", https),
+            ("radius", radius),
+            ("coa", coa),
             ("admin", &[*admin]),
         ] {
             if !addresses.is_empty() {
@@ -202,12 +240,29 @@ impl App {
     ///
     /// Returns whether everything ended as it should. If a part broke, the steering stays.
     pub(crate) async fn run(self, stop: CancellationToken, mut hangup: impl Hangup) -> bool {
-        let Self { node, dns, proxy, admin, desk, reloader, watch, audit, steering, .. } = self;
+        let Self {
+            node,
+            dns,
+            proxy,
+            admin,
+            desk,
+            reloader,
+            watch,
+            keeper,
+            radius,
+            audit,
+            steering,
+            addresses: _,
+        } = self;
         let mut serving = JoinSet::new();
         if let Some(watch) = watch {
             serving.spawn(watch.run(stop.clone()));
         }
         serving.spawn(dns.run(stop.clone()));
+        serving.spawn(keeper.run(stop.clone()));
+        if let Some(radius) = radius {
+            serving.spawn(radius.run(stop.clone()));
+        }
         if let Some((proxy, drain_time)) = proxy {
             serving.spawn(proxy.run(stop.clone(), drain_time));
         }
@@ -286,6 +341,31 @@ fn settings(wanted: &ProxyConfig, mode: SteeringMode) -> ProxySettings {
         limits: wanted.limits,
         mark: None,
     }
+}
+
+/// The RADIUS sockets, with the secret of each sender.
+fn listen_for_records(
+    config: &Config,
+    sims: Arc<Sims>,
+    registry: &Registry,
+) -> Result<Option<radius::Server>, StartError> {
+    let metrics = radius::Metrics::register(registry)?;
+    let Some(wanted) = &config.radius else { return Ok(None) };
+    let client = |client: &ClientConfig| {
+        let secret = radius::Secret::load(&client.secret_file)?;
+        let known = radius::Client {
+            name: client.name.clone(),
+            secret,
+            signed: client.signed,
+            keeps_without_indicator: client.keeps_without_indicator,
+            lifetime: client.lifetime,
+            domain: client.domain.clone().unwrap_or_else(|| config.state.domain.clone()),
+        };
+        Ok((client.address, known))
+    };
+    let clients = wanted.clients.iter().map(client).collect::<Result<_, radius::SecretError>>()?;
+    let clerk = Arc::new(radius::Clerk::new(clients, sims, metrics));
+    Ok(Some(radius::Server::bind(&wanted.listen, &wanted.coa, clerk)?))
 }
 
 fn encrypted(
