@@ -20,7 +20,8 @@ use crate::{
     admin::{Admin, AdminError, Desk, Hook, Readiness, RefusalCount, Token, TokenError},
     clock,
     config::{
-        Config, ConfigError, EncryptedConfig, GrantConfig, ProxyConfig, SteeringMode, WebhookConfig,
+        ClientConfig, Config, ConfigError, EncryptedConfig, GrantConfig, ProxyConfig, SteeringMode,
+        WebhookConfig,
     },
     court::Court,
     grants::{self, Grants, JournalError},
@@ -28,9 +29,10 @@ use crate::{
     lift::{self, House, Lift},
     log::{Audit, DecisionLog, Event, LogError, OpenError, Pseudonyms},
     proxy::{self, Ending, Proxy, ProxySettings},
+    radius,
     reload::{Intake, ReloadError, Reloaded, Reloader, Trigger, Watch, WatchError},
     signature::KeyError,
-    sims::{Bounds, Feed, HOME, Sims},
+    sims::{Feed, Keeper, KeeperError, KeeperMetrics, Sims},
     steering::{Ports, Steering, SteeringError},
     webhook::{
         gate::Gate,
@@ -49,6 +51,8 @@ pub(crate) struct App {
     desk: Arc<Desk>,
     reloader: Arc<Reloader>,
     watch: Option<Watch>,
+    keeper: Keeper,
+    radius: Option<radius::Server>,
     audit: Arc<Audit>,
     steering: Option<Arc<Steering>>,
     sockets: Sockets,
@@ -63,6 +67,8 @@ pub(crate) struct App {
 struct Addresses {
     ports: Ports,
     admin: SocketAddr,
+    radius: Vec<SocketAddr>,
+    coa: Vec<SocketAddr>,
 }
 
 /// Why the gateway cannot start.
@@ -78,6 +84,7 @@ pub(crate) enum StartError {
     Identity(#[from] dns::InvalidIdentity),
     #[error(transparent)]
     Inherit(#[from] InheritError),
+    Keeper(#[from] KeeperError),
     #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
@@ -94,6 +101,10 @@ pub(crate) enum StartError {
     Policy(#[from] ReloadError),
     #[error(transparent)]
     Proxy(#[from] proxy::BindError),
+    #[error(transparent)]
+    Radius(#[from] radius::BindError),
+    #[error(transparent)]
+    Secret(#[from] radius::SecretError),
     #[error(transparent)]
     Resolver(#[from] dns::InvalidUpstream),
     #[error(transparent)]
@@ -130,8 +141,8 @@ impl App {
         let pseudonyms = Pseudonyms::new(config.log.pseudonym_key_file.as_deref())
             .map_err(LogError::Pseudonym)?;
         let log = decision_log(&config, pseudonyms.clone(), &registry)?;
-        let sims = Arc::new(Sims::new(Bounds::default(), HOME));
-        let court = Arc::new(Court::new(&registry, log, sims)?);
+        let sims = Arc::new(Sims::new(config.state.bounds, &config.state.domain));
+        let court = Arc::new(Court::new(&registry, log, Arc::clone(&sims))?);
         let judge: Arc<dyn dns::Judge> = Arc::clone(&court) as _;
 
         let dns_metrics = dns::Metrics::register(&registry)?;
@@ -145,6 +156,10 @@ impl App {
         // The policy is checked before anything is bound: a wrong one leaves no trace.
         let intake = Intake::new(&config)?;
         intake.check().await?;
+        // Who was known before is known again before the first question.
+        let metrics = KeeperMetrics::register(&registry)?;
+        let keeper = Keeper::open(&config.state, Arc::clone(&sims), metrics).await?;
+        let radius = listen_for_records(&config, sims, &registry)?;
         let dns_settings = dns::Settings {
             listen: config.dns.listen.clone(),
             interfaces: config.dns.interfaces.clone(),
@@ -243,7 +258,14 @@ impl App {
             audit: Arc::clone(&audit),
             readiness: Readiness::default(),
         });
-        let addresses = Addresses { ports, admin: admin.address() };
+        let of =
+            |service| radius.as_ref().map(|radius| radius.addresses(service)).unwrap_or_default();
+        let addresses = Addresses {
+            ports,
+            admin: admin.address(),
+            radius: of(radius::Service::Accounting),
+            coa: of(radius::Service::Orders),
+        };
         let node = config.node;
         Ok(Self {
             node,
@@ -254,6 +276,8 @@ impl App {
             desk,
             reloader,
             watch,
+            keeper,
+            radius,
             audit,
             steering,
             sockets,
@@ -266,7 +290,8 @@ impl App {
 
     /// One line with every bound address.
     pub(crate) fn listening(&self) -> String {
-        let Addresses { ports: Ports { dns, dot, doh, http, https }, admin } = &self.addresses;
+        let Addresses { ports: Ports { dns, dot, doh, http, https }, admin, radius, coa } =
+            &self.addresses;
         let mut line = "listening".to_owned();
         for (service, addresses) in [
             ("dns", dns.as_slice()),
@@ -274,6 +299,8 @@ impl App {
             ("doh", doh),
             ("http", http),
             ("https", https),
+            ("radius", radius),
+            ("coa", coa),
             ("admin", &[*admin]),
         ] {
             if !addresses.is_empty() {
@@ -290,7 +317,7 @@ impl App {
     ///
     /// Returns whether everything ended as it should. If a part broke, the steering stays.
     pub(crate) async fn run(self, mut outside: impl Outside) -> bool {
-        let Self { node, dns, proxy, ending, admin, desk, reloader, watch, .. } = self;
+        let Self { node, dns, proxy, ending, admin, desk, reloader, watch, keeper, radius, .. } = self;
         let Self { audit, steering, sockets, lift, feed, courier, .. } = self;
         let mut serving = JoinSet::new();
         serving.spawn(Arc::clone(&lift).run(feed, ending.stop.clone()));
@@ -300,6 +327,10 @@ impl App {
         }
         serving.spawn(Arc::clone(&reloader).follow_clock(ending.stop.clone()));
         serving.spawn(dns.run(ending.stop.clone()));
+        serving.spawn(keeper.run(ending.stop.clone()));
+        if let Some(radius) = radius {
+            serving.spawn(radius.run(ending.stop.clone()));
+        }
         if let Some(proxy) = proxy {
             serving.spawn(proxy.run(ending.clone()));
         }
@@ -471,6 +502,31 @@ fn settings(wanted: &ProxyConfig, mode: SteeringMode) -> ProxySettings {
         limits: wanted.limits,
         mark: None,
     }
+}
+
+/// The RADIUS sockets, with the secret of each sender.
+fn listen_for_records(
+    config: &Config,
+    sims: Arc<Sims>,
+    registry: &Registry,
+) -> Result<Option<radius::Server>, StartError> {
+    let metrics = radius::Metrics::register(registry)?;
+    let Some(wanted) = &config.radius else { return Ok(None) };
+    let client = |client: &ClientConfig| {
+        let secret = radius::Secret::load(&client.secret_file)?;
+        let known = radius::Client {
+            name: client.name.clone(),
+            secret,
+            signed: client.signed,
+            keeps_without_indicator: client.keeps_without_indicator,
+            lifetime: client.lifetime,
+            domain: client.domain.clone().unwrap_or_else(|| config.state.domain.clone()),
+        };
+        Ok((client.address, known))
+    };
+    let clients = wanted.clients.iter().map(client).collect::<Result<_, radius::SecretError>>()?;
+    let clerk = Arc::new(radius::Clerk::new(clients, sims, metrics));
+    Ok(Some(radius::Server::bind(&wanted.listen, &wanted.coa, clerk)?))
 }
 
 fn encrypted(

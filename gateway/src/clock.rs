@@ -10,6 +10,12 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::try_from(std::time::SystemTime::now()).unwrap_or(Timestamp::MAX)
 }
 
+/// The present moment for measuring spans.
+#[expect(clippy::disallowed_methods, reason = "the shell's one marked place")]
+pub(crate) fn monotonic() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
 /// The day in UTC.
 pub(crate) fn today() -> Date {
     jiff::tz::Offset::UTC.to_datetime(now()).date()

@@ -14,7 +14,11 @@ use std::{
 use dns::Upstream;
 use policy::{Diagnostic, Environment, Severity};
 
-use crate::{grants::GrantLimits, proxy::Limits};
+use crate::{
+    grants::GrantLimits,
+    proxy::Limits,
+    sims::{Bounds, HOME, store::redis::RedisConfig},
+};
 
 /// A checked `gateway.toml`.
 #[derive(Clone, Debug)]
@@ -37,6 +41,10 @@ pub(crate) struct Config {
     pub(crate) proxy: Option<ProxyConfig>,
     /// The admin listener.
     pub(crate) admin: AdminConfig,
+    /// RADIUS; absent where nobody tells who has which address.
+    pub(crate) radius: Option<RadiusConfig>,
+    /// What is known of SIMs, and where it is kept.
+    pub(crate) state: StateConfig,
     /// The decision and audit logs.
     pub(crate) log: LogConfig,
     /// Bounded open access.
@@ -44,6 +52,81 @@ pub(crate) struct Config {
     /// Signed messages from and to the operator's systems.
     pub(crate) webhook: WebhookConfig,
 }
+
+/// The RADIUS listeners' settings.
+#[derive(Clone, Debug)]
+pub(crate) struct RadiusConfig {
+    /// Addresses for accounting.
+    pub(crate) listen: Vec<SocketAddr>,
+    /// Addresses for orders (RFC 5176).
+    pub(crate) coa: Vec<SocketAddr>,
+    /// Who may send.
+    pub(crate) clients: Vec<ClientConfig>,
+}
+
+/// One that may send RADIUS.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientConfig {
+    /// Its name in logs.
+    pub(crate) name: String,
+    /// Its source address.
+    pub(crate) address: IpAddr,
+    /// The file of the shared secret.
+    pub(crate) secret_file: PathBuf,
+    /// Whether accounting needs a Message-Authenticator.
+    pub(crate) signed: bool,
+    /// Whether a Stop without 3GPP-Session-Stop-Indicator ends one bearer only.
+    pub(crate) keeps_without_indicator: bool,
+    /// Seconds without a word until a binding lapses; 0: never.
+    pub(crate) lifetime: u32,
+    /// The routing domain of its addresses; absent: this node's.
+    pub(crate) domain: Option<String>,
+}
+
+/// What is known of SIMs, and where it is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct StateConfig {
+    /// The store; without one, a restart forgets everything.
+    pub(crate) engine: Option<StateEngine>,
+    /// How long the store may be away before nobody is known any more.
+    pub(crate) stale_max: Duration,
+    /// Bounds of the table.
+    pub(crate) bounds: Bounds,
+    /// The routing domain of the traffic that passes here.
+    pub(crate) domain: String,
+    /// The file that maps ICCID to IMSI and MSISDN.
+    pub(crate) identities: Option<PathBuf>,
+    /// Whether ICCIDs are mapped at all, by the file or over the admin API.
+    pub(crate) maps_iccid: bool,
+}
+
+/// A store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StateEngine {
+    /// A file of this node.
+    Embedded {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Servers shared with other nodes.
+    Redis(RedisConfig),
+}
+
+impl Default for StateConfig {
+    fn default() -> Self {
+        Self {
+            engine: None,
+            stale_max: STALE_MAX,
+            bounds: Bounds::default(),
+            domain: HOME.to_owned(),
+            identities: None,
+            maps_iccid: false,
+        }
+    }
+}
+
+/// How long a store may be away before nobody is known any more.
+pub(crate) const STALE_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// How traffic comes to the listeners.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,9 +346,9 @@ pub(crate) const CODES: [(&str, &str, &str, Severity); 5] = [
         "the value is outside its bounds or cannot be read",
         Severity::Error,
     ),
-    ("GW0003", "not-built-yet", "the setting is understood and has no effect", Severity::Warning),
     ("GW0004", "incomplete", "a part lacks what it cannot work without", Severity::Error),
     ("GW0005", "open-admin", "the admin listener would speak to others in clear", Severity::Error),
+    ("GW0006", "never-lapses", "a lost message is never made good", Severity::Warning),
 ];
 
 #[cfg(test)]

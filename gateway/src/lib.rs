@@ -18,11 +18,12 @@ mod handover;
 mod lift;
 mod log;
 mod proxy;
+mod radius;
 mod reload;
 mod replay;
 mod report;
 mod signature;
-#[expect(dead_code, unused_imports, reason = "RADIUS, the stores and the admin API use the rest")]
+#[expect(dead_code, reason = "the admin API and the kernel sets use the rest")]
 mod sims;
 mod steering;
 mod store;

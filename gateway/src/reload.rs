@@ -110,6 +110,10 @@ pub(crate) enum ReloadError {
     #[error("the policy is made for {}, this node stands in {}", policy.label(), node.label())]
     Environment { policy: Environment, node: Environment },
     #[error(
+        "the class `{class}` asks for ICCIDs, and nothing here maps them: [state] identities = \"FILE\", or \"api\""
+    )]
+    NoMapping { class: String },
+    #[error(
         "the policy's serial {offered} is below {running}, which is in force; --allow-rollback lets it in"
     )]
     Rollback { running: u64, offered: u64 },
@@ -430,6 +434,7 @@ impl ReloadError {
             Self::TooLarge { .. } => "too-large",
             Self::Invalid { .. } => "invalid",
             Self::Environment { .. } => "wrong-environment",
+            Self::NoMapping { .. } => "no-mapping",
             Self::Rollback { .. } => "rollback",
             Self::Unsigned { .. } => "unsigned",
             Self::BadSignature { .. } => "bad-signature",

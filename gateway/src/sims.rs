@@ -7,12 +7,17 @@
 mod claim;
 mod feed;
 mod identity;
+mod journal;
+mod keeper;
 mod ledger;
+mod mapping;
 mod names;
 mod prefix;
 mod record;
 mod registry;
+mod rows;
 mod seats;
+pub(crate) mod store;
 mod table;
 mod view;
 
@@ -31,14 +36,20 @@ use policy::{SimState, Subscriber};
 pub(crate) use self::{
     claim::Seconds,
     feed::{Change, Feed, News},
-    identity::{Identities, InvalidSimId, SimId},
+    identity::{Identities, SimId},
+    keeper::{Keeper, KeeperError, KeeperMetrics},
     ledger::{Bounds, StateChange},
     prefix::{InvalidPrefix, Prefix},
     record::{Kind, Place, Record, Refusal},
     registry::{Full, Source},
     view::{Binding, SimView},
 };
-use self::{ledger::Ledger, seats::Seats};
+use self::{
+    journal::Journal,
+    ledger::Ledger,
+    rows::{Batch, Row},
+    seats::Seats,
+};
 
 /// The local table, shared by everything that asks or tells who is behind an address.
 #[derive(Debug)]
@@ -51,6 +62,7 @@ pub(crate) struct Sims {
     domain_name: Box<str>,
     /// Bindings are too old to be believed: everybody is unknown.
     stale: AtomicBool,
+    journal: Journal,
 }
 
 impl Sims {
@@ -66,6 +78,7 @@ impl Sims {
             domain: place,
             domain_name: domain.into(),
             stale: AtomicBool::new(false),
+            journal: Journal::new(),
         }
     }
 
@@ -211,7 +224,73 @@ impl Sims {
         source: Source,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        self.change(source, now, |ledger| ledger.learn(identities).map(|_| ()))
+        self.change(source, now, |ledger| ledger.map(identities, registry::ORDERED))
+    }
+
+    /// Takes a whole mapping file in place of the one before; returns how many SIMs of it found no
+    /// room.
+    pub(crate) fn load(&self, mapping: &[Identities], now: Timestamp) -> usize {
+        self.change(Source::Mapping, now, |ledger| ledger.load(mapping))
+    }
+
+    /// Keeps in the store what the grants' own part wants kept of a SIM, or drops it.
+    ///
+    /// # Errors
+    ///
+    /// There are too many.
+    pub(crate) fn keep_grant(
+        &self,
+        id: SimId,
+        content: Option<Box<[u8]>>,
+        now: Timestamp,
+    ) -> Result<(), Full> {
+        self.change(Source::Grant, now, |ledger| ledger.keep_grant(id, content))
+    }
+
+    /// What was kept of grants, by [`Sims::keep_grant`] here or before the last start.
+    pub(crate) fn grants(&self) -> Vec<(SimId, Box<[u8]>)> {
+        self.ledger().grants.iter().map(|(id, content)| (*id, content.clone())).collect()
+    }
+
+    /// Addresses with at least one claim.
+    fn len(&self) -> usize {
+        self.ledger().len()
+    }
+
+    /// SIMs that are known.
+    fn known(&self) -> usize {
+        self.ledger().registry().len()
+    }
+
+    /// Everything that changed so far, to be waited for with [`Sims::stored`].
+    pub(crate) fn mark(&self) -> u64 {
+        self.journal.mark()
+    }
+
+    /// Waits until all up to `mark` is stored. Safe to drop while it waits.
+    pub(crate) async fn stored(&self, mark: u64) {
+        self.journal.stored(mark).await;
+    }
+
+    /// Takes what a store or another node knows; returns how many rows could not be read.
+    fn merge<'r>(&self, rows: impl IntoIterator<Item = &'r Row>, now: Timestamp) -> usize {
+        self.change(Source::Store, now, |ledger| {
+            let merged = rows.into_iter().map(|row| ledger.merge(row, seconds(now)));
+            merged.filter(|merged| merged.is_err()).count()
+        })
+    }
+
+    /// Lets the store learn everything again.
+    fn soil_all(&self) {
+        self.ledger().soil_all();
+        self.journal.note();
+    }
+
+    /// What the store must learn, as it is.
+    fn batch(&self) -> Batch {
+        let mut ledger = self.ledger();
+        let dirty = ledger.take_dirty();
+        Batch { rows: ledger.rows(dirty), mark: self.journal.mark() }
     }
 
     /// Looks at the next `count` bindings and takes away those that lapsed.
@@ -235,6 +314,7 @@ impl Sims {
     ) -> T {
         let mut ledger = self.ledger();
         let outcome = change(&mut ledger);
+        self.journal.note();
         for turn in ledger.turns() {
             let network = turn.place.prefix.network();
             let heard = self.feed.is_heard() && turn.place.domain == self.domain;

@@ -232,6 +232,11 @@ impl Class {
         self.hostsets.iter().map(|name| &**name)
     }
 
+    /// The ways into the class.
+    pub fn matches(&self) -> impl Iterator<Item = &ClassMatch> {
+        self.matches.iter()
+    }
+
     /// Where the class was written.
     #[must_use]
     pub fn place(&self) -> &Place {

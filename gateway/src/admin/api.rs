@@ -276,6 +276,7 @@ fn refused(error: &ReloadError) -> Problem {
         ReloadError::Read { .. }
         | ReloadError::TooLarge { .. }
         | ReloadError::Environment { .. }
+        | ReloadError::NoMapping { .. }
         | ReloadError::Rollback { .. }
         | ReloadError::Unsigned { .. }
         | ReloadError::BadSignature { .. }

@@ -3,10 +3,11 @@
 mod dns;
 mod grants;
 mod proxy;
+mod radius;
+mod state;
 mod webhook;
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     ops::Range,
     path::{Path, PathBuf},
@@ -35,8 +36,8 @@ struct Document {
     dns: dns::Dns,
     proxy: Option<Proxy>,
     admin: Admin,
-    radius: Option<Spanned<BTreeMap<String, toml::Value>>>,
-    state: Option<Spanned<State>>,
+    radius: Option<radius::Radius>,
+    state: Option<state::State>,
     #[serde(default)]
     log: Log,
     #[serde(default)]
@@ -72,14 +73,6 @@ struct Admin {
 struct Tls {
     certificate: PathBuf,
     key: PathBuf,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct State {
-    engine: Spanned<String>,
-    #[expect(dead_code, reason = "read so that a misspelt key is refused")]
-    path: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]
@@ -148,29 +141,6 @@ impl Document {
                 format!("a node name has 1 to {NODE_MAX} letters, digits, '-', '_' or '.'");
             findings.error("GW0002", node.span(), &message, None);
         }
-        if let Some(radius) = radius {
-            findings.warning(
-                "GW0003",
-                radius.span(),
-                "this version reads no accounting: every subscriber is classed by its address",
-                Some("remove the table, or keep it for a later version"),
-            );
-        }
-        if let Some(state) = state {
-            let engine = state.get_ref().engine.get_ref();
-            if !["embedded", "redis"].contains(&engine.as_str()) {
-                let message =
-                    format!("`{engine}` is not a state engine; `embedded` and `redis` are");
-                findings.error("GW0002", state.get_ref().engine.span(), &message, None);
-            } else {
-                findings.warning(
-                    "GW0003",
-                    state.span(),
-                    "this version keeps no SIM state: every subscriber is classed by its address",
-                    Some("remove the table, or keep it for a later version"),
-                );
-            }
-        }
         Config {
             node: node.into_inner(),
             environment,
@@ -183,6 +153,8 @@ impl Document {
             dns: dns.check(folder, findings),
             proxy: proxy.map(|proxy| proxy.check(findings)),
             admin: admin.check(folder, findings),
+            radius: radius.map(|radius| radius.check(folder, findings)),
+            state: state.map(|state| state.check(folder, findings)).unwrap_or_default(),
             log: log.check(folder, findings),
             grants: grants.check(folder, findings),
             webhook: webhook.check(folder, findings),

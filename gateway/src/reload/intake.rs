@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct Intake {
     path: PathBuf,
     environment: Environment,
+    /// Whether anything says which SIM an ICCID is.
+    maps_iccid: bool,
     /// Empty: signatures are not asked for.
     keys: Vec<PublicKey>,
     last_good: Option<PathBuf>,
@@ -46,6 +48,7 @@ impl Intake {
         Ok(Self {
             path: config.policy.clone(),
             environment: config.environment,
+            maps_iccid: config.state.maps_iccid,
             keys: keys.collect::<Result<_, _>>()?,
             last_good: config.last_good.clone(),
         })
@@ -144,6 +147,9 @@ impl Intake {
             diagnostics,
         })?;
         fits(&compiled.policy, self.environment)?;
+        if !self.maps_iccid {
+            maps_nothing(&compiled.policy)?;
+        }
         Ok(Candidate { compiled, bundle, trust })
     }
 
@@ -195,6 +201,17 @@ fn kept_files(bundle: &Bundle) -> Parts<'static> {
         Ok(policy::File { name, text })
     });
     parts.into_owned()
+}
+
+/// The network does not tell ICCIDs: a class by them would hold nobody, ever.
+fn maps_nothing(policy: &Policy) -> Result<(), ReloadError> {
+    let asks = |class: &&policy::Class| {
+        class.matches().any(|entry| entry.keys().any(|key| key == "iccid"))
+    };
+    match policy.classes().iter().find(asks) {
+        None => Ok(()),
+        Some(class) => Err(ReloadError::NoMapping { class: class.name().to_owned() }),
+    }
 }
 
 fn fits(policy: &Policy, node: Environment) -> Result<(), ReloadError> {

@@ -99,6 +99,23 @@ impl Claim {
         self.lifetime != 0 && now.0 >= self.seen.0.saturating_add(self.lifetime)
     }
 
+    /// Grows to hold what another copy of the claim knows.
+    pub(super) fn merge(&mut self, other: &Self) {
+        if self.asserted <= other.asserted {
+            self.sim = other.sim.or(self.sim);
+            self.apn = other.apn.or(self.apn);
+            self.lifetime = other.lifetime;
+        }
+        self.first = match (self.first, other.first) {
+            (Seconds(0), only) | (only, Seconds(0)) => only,
+            (one, other) => one.min(other),
+        };
+        self.started = self.started.max(other.started);
+        self.asserted = self.asserted.max(other.asserted);
+        self.stopped = self.stopped.max(other.stopped);
+        self.seen = self.seen.max(other.seen);
+    }
+
     /// When the session got the address.
     pub(super) fn begin(&self) -> Seconds {
         self.first.max(self.started)

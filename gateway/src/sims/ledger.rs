@@ -4,16 +4,16 @@
 //! Late and doubled messages leave it as the messages in their right order would
 //! (see [`Claims`](super::claim::Claims)).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use policy::{Apn, Iccid, Imsi, SimState};
 
 use super::{
-    claim::{Owner, Seconds, Session, SimIndex, Standing},
+    claim::{Claim, Owner, Seconds, Session, SimIndex, Standing},
     identity::{Identities, SimId},
     names::Names,
     record::{Kind, Place, Record, Refusal},
-    registry::{Full, Registry, Source},
+    registry::{Full, ORDERED, Registry, Source},
     table::{Shown, Slot, Table},
 };
 
@@ -26,6 +26,10 @@ pub(crate) struct Ledger {
     pub(super) apns: Names,
     apn_texts: Vec<Apn>,
     pub(super) nas: NasTable,
+    /// What grants there are, as their own part writes them.
+    pub(super) grants: BTreeMap<SimId, Box<[u8]>>,
+    /// Counts loads of the mapping file.
+    load: u8,
     limit: usize,
     cursor: usize,
     turns: Vec<Turn>,
@@ -57,6 +61,7 @@ pub(crate) struct Dirty {
     pub(crate) sims: HashSet<SimId>,
     /// NAS that restarted, by their place among the names.
     pub(crate) nas: HashSet<u16>,
+    pub(crate) grants: HashSet<SimId>,
 }
 
 /// How a SIM's state was changed.
@@ -107,11 +112,18 @@ impl Ledger {
             apns: Names::new(APNS_MAX),
             apn_texts: Vec::new(),
             nas: NasTable { names: Names::new(NAS_MAX), resets: Vec::new() },
+            grants: BTreeMap::new(),
+            load: 0,
             limit: bounds.bindings,
             cursor: 0,
             turns: Vec::new(),
             dirty: Dirty::default(),
         }
+    }
+
+    /// Addresses with at least one claim.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
     }
 
     /// The SIMs.
@@ -136,11 +148,6 @@ impl Ledger {
     /// What the store must learn since this was last asked.
     pub(crate) fn take_dirty(&mut self) -> Dirty {
         std::mem::take(&mut self.dirty)
-    }
-
-    /// How much the store must learn.
-    pub(crate) fn dirty_len(&self) -> usize {
-        self.dirty.places.len() + self.dirty.sims.len() + self.dirty.nas.len()
     }
 
     /// Takes one message of a session: Start, Interim and Stop all say what is true at their time.
@@ -299,6 +306,96 @@ impl Ledger {
         Ok(learned.sim)
     }
 
+    /// Takes identities as those of one SIM by a mapping: the load it belongs to, or [`ORDERED`].
+    ///
+    /// # Errors
+    ///
+    /// It would be one SIM too many.
+    pub(super) fn map(&mut self, identities: Identities, by: u8) -> Result<(), Refusal> {
+        let index = self.learn(identities)?;
+        if let Some(sim) = self.registry.get_mut(index).filter(|sim| sim.mapped != ORDERED) {
+            sim.mapped = by;
+        }
+        self.soil(index);
+        Ok(())
+    }
+
+    /// Takes a whole mapping file in place of the one before: what it does not say any more is
+    /// forgotten. The number of SIMs that found no room is returned.
+    pub(crate) fn load(&mut self, mapping: &[Identities]) -> usize {
+        self.load = if self.load + 1 == ORDERED { 1 } else { self.load + 1 };
+        let load = self.load;
+        let refused = mapping.iter().filter(|one| self.map(**one, load).is_err()).count();
+        let old = |mapped| ![0, load, ORDERED].contains(&mapped);
+        let gone: Vec<SimIndex> =
+            self.registry.iter().filter(|(_, sim)| old(sim.mapped)).map(|(at, _)| at).collect();
+        for index in gone {
+            let Some(sim) = self.registry.get_mut(index) else { continue };
+            sim.mapped = 0;
+            // The network goes on to tell the others.
+            let iccid = sim.identities.iccid.filter(|_| sim.identities.imsi.is_some());
+            if let Some(iccid) = iccid {
+                self.registry.detach(index, SimId::Iccid(iccid));
+            }
+            self.show_all(index);
+            self.soil(index);
+            self.registry.forget(index);
+        }
+        refused
+    }
+
+    /// Keeps or drops what the grants' own part wants kept of a SIM.
+    ///
+    /// # Errors
+    ///
+    /// There are too many.
+    pub(crate) fn keep_grant(&mut self, id: SimId, content: Option<Box<[u8]>>) -> Result<(), Full> {
+        match content {
+            Some(_) if self.grants.len() >= GRANTS_MAX && !self.grants.contains_key(&id) => {
+                return Err(Full { limit: GRANTS_MAX });
+            }
+            Some(content) => drop(self.grants.insert(id, content)),
+            None => drop(self.grants.remove(&id)),
+        }
+        self.dirty.grants.insert(id);
+        Ok(())
+    }
+
+    /// Takes a claim that a store knows: it grows to hold both words.
+    pub(super) fn merge_claim(
+        &mut self,
+        place: Place,
+        stored: Claim,
+        now: Seconds,
+    ) -> Result<(), Refusal> {
+        if self.table.find(place).is_none() && self.table.len() >= self.limit {
+            return Err(Refusal::Bindings { limit: self.limit });
+        }
+        let Some(slot) = self.table.find_or_insert(place) else { return Ok(()) };
+        if let Some(evicted) = self.table.admit(stored.session, slot) {
+            self.count_claim(evicted.sim, None);
+        }
+        let address = self.table.get_mut(slot);
+        let claim = address.and_then(|address| address.claims.get_mut(stored.session));
+        if let Some(claim) = claim {
+            let before = claim.sim;
+            claim.merge(&stored);
+            let after = claim.sim;
+            self.count_claim(before, after);
+        }
+        self.settle(slot, now);
+        Ok(())
+    }
+
+    /// Adds to what the store must learn.
+    pub(super) fn soil_with(&mut self, dirty: Dirty) {
+        let Dirty { places, sims, nas, grants } = dirty;
+        self.dirty.places.extend(places);
+        self.dirty.sims.extend(sims);
+        self.dirty.nas.extend(nas);
+        self.dirty.grants.extend(grants);
+    }
+
     /// Looks at the next `count` addresses: lapsed bindings go, ended claims are forgotten.
     pub(crate) fn age(&mut self, count: usize, now: Seconds) {
         for _ in 0..count {
@@ -447,7 +544,7 @@ impl Ledger {
     /// Notes that the store must learn about a SIM.
     fn soil(&mut self, sim: SimIndex) {
         let Some(sim) = self.registry.get(sim) else { return };
-        if sim.state.is_some() || sim.mapped != 0 {
+        if sim.is_stored() {
             // Under every name it may have been stored by.
             self.dirty.sims.extend(sim.identities.all());
         }
@@ -484,7 +581,7 @@ impl Ledger {
         }
     }
 
-    fn nas_place(&mut self, name: &str) -> Result<u16, Refusal> {
+    pub(super) fn nas_place(&mut self, name: &str) -> Result<u16, Refusal> {
         let place = self.nas.names.place(name).ok_or(Refusal::Names)?;
         if self.nas.resets.len() <= usize::from(place) {
             self.nas.resets.resize(usize::from(place) + 1, Seconds(0));
@@ -493,7 +590,7 @@ impl Ledger {
     }
 
     /// Names beyond the bound are not known: no class that asks for them holds.
-    fn apn_place(&mut self, apn: &Apn) -> Option<u16> {
+    pub(super) fn apn_place(&mut self, apn: &Apn) -> Option<u16> {
         let place = self.apns.place(apn.as_str())?;
         if self.apn_texts.len() <= usize::from(place) {
             self.apn_texts.push(apn.clone());
@@ -502,6 +599,8 @@ impl Ledger {
     }
 }
 
+/// Grants that are kept at a time.
+const GRANTS_MAX: usize = 100_000;
 /// Routing domains of one node.
 const DOMAINS_MAX: u16 = 256;
 /// Access point names of one node.

@@ -48,7 +48,7 @@ pub(crate) struct Sim {
     pub(crate) source: Source,
     /// When the state changed, in milliseconds since 1970; the newest word holds.
     pub(crate) changed: i64,
-    /// The mapping file that names it, by a count of loads; 0: none.
+    /// The mapping that names it, by a count of loads, or [`ORDERED`]; 0: none.
     pub(super) mapped: u8,
     /// How many claims speak of it.
     pub(super) claims: u32,
@@ -256,12 +256,33 @@ impl Registry {
 }
 
 impl Sim {
+    /// Whether a store keeps it: what the mapping file says is there at every start.
+    pub(super) fn is_stored(&self) -> bool {
+        self.state.is_some() || self.mapped == ORDERED
+    }
+
     fn has(&self, id: SimId) -> bool {
         self.identities.all().any(|known| known == id)
     }
 }
 
 impl Source {
+    const ALL: [Self; 8] = [
+        Self::Ageing,
+        Self::Api,
+        Self::Coa,
+        Self::Grant,
+        Self::Mapping,
+        Self::Radius,
+        Self::Store,
+        Self::Webhook,
+    ];
+
+    /// The source of this name.
+    pub(crate) fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.label() == label)
+    }
+
     /// The source's name in metrics, logs and reports.
     pub(crate) fn label(self) -> &'static str {
         match self {
@@ -276,6 +297,9 @@ impl Source {
         }
     }
 }
+
+/// The mapping of those identities that were ordered to belong together, not read from the file.
+pub(super) const ORDERED: u8 = u8::MAX;
 
 fn kind(id: SimId) -> usize {
     match id {

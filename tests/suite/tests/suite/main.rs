@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod alerts;
 #[cfg(test)]
+mod bindings;
+#[cfg(test)]
 mod bypass;
 #[cfg(test)]
 mod commands;
