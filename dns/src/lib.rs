@@ -8,6 +8,7 @@
 pub mod address;
 mod bind;
 mod cache;
+mod cookies;
 mod encrypted;
 mod limits;
 mod metrics;
@@ -27,6 +28,7 @@ mod upstream;
 pub mod wire;
 
 pub use bind::BindError;
+pub use cookies::{CookieSecrets, InvalidCookieSecrets};
 pub use encrypted::{Encrypted, Identity, InvalidIdentity};
 pub use limits::Limits;
 pub use metrics::Metrics;

@@ -161,6 +161,7 @@ fn explain(error: &StartError) {
         | StartError::Proxy(_)
         | StartError::Resolver(_)
         | StartError::Steering(_)
+        | StartError::Cookies(_)
         | StartError::Token(_)
         | StartError::Trust(_)
         | StartError::Watch(_) => {}
