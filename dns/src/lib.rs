@@ -8,6 +8,7 @@
 pub mod address;
 mod bind;
 mod cache;
+mod cookies;
 mod encrypted;
 mod inherited;
 mod limits;
@@ -28,6 +29,7 @@ mod upstream;
 pub mod wire;
 
 pub use bind::BindError;
+pub use cookies::{CookieSecrets, InvalidCookieSecrets};
 pub use encrypted::{Encrypted, Identity, InvalidIdentity};
 pub use inherited::Inherited;
 pub use limits::Limits;

@@ -10,6 +10,9 @@ pub struct Limits {
     /// Questions a second of one subscriber whose class does not say; one second's worth may come
     /// at once. UDP and connections are counted apart.
     pub questions_per_second: u32,
+    /// Names below one wildcard that an upstream is asked about for one subscriber in a minute; beyond,
+    /// REFUSED. A long name counts as four.
+    pub wildcard_names_per_minute: u32,
     /// Questions of one UDP listener that wait for an upstream; beyond, SERVFAIL at once.
     pub udp_pending: usize,
     /// Those of one source address (IPv6: one /64).
@@ -31,6 +34,7 @@ impl Default for Limits {
         Self {
             udp_threads: std::thread::available_parallelism().map_or(1, NonZero::get),
             questions_per_second: 200,
+            wildcard_names_per_minute: 60,
             udp_pending: 2_048,
             udp_pending_per_source: 64,
             connections: 1_024,

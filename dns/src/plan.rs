@@ -173,10 +173,8 @@ fn no_data(ttl: u32) -> Answer {
 
 /// The zone in whose name we deny: the root, so that it holds every name. Without an SOA a
 /// denial could not be remembered even for seconds (RFC 2308 section 5), and would be asked for
-/// again and again.
+/// again and again. It is as short as one can be: the asker may be made up.
 fn ours(ttl: u32) -> Authority {
-    const SERVER: Name = Name::fixed(b"\x07postern\x07invalid\0");
-    const PERSON: Name = Name::fixed(b"\x06nobody\x07invalid\0");
-    let (server, person) = (SERVER, PERSON);
+    let (server, person) = (Name::root(), Name::root());
     Authority { zone: Name::root(), server, person, numbers: [1, ttl, ttl, ttl], ttl }
 }

@@ -7,15 +7,15 @@
 //! as it stands: a crowd of made-up addresses gains no question by pushing others out.
 
 use std::{
-    hash::{BuildHasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     net::IpAddr,
     time::Duration,
 };
 
 /// The buckets of all subscribers.
 #[derive(Debug)]
-pub(crate) struct Rates {
-    places: Box<[Option<Bucket>]>,
+pub(crate) struct Rates<K> {
+    places: Box<[Option<Bucket<K>>]>,
     seed: RandomState,
     used: usize,
     hand: usize,
@@ -31,6 +31,14 @@ pub(crate) struct Asking {
     pub(crate) is_proven: bool,
 }
 
+/// How much may be taken: all of it at once, then as it fills again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allowance {
+    pub(crate) count: u32,
+    /// In which it fills from nothing.
+    pub(crate) period: Duration,
+}
+
 /// What becomes of one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rate {
@@ -44,13 +52,13 @@ pub(crate) enum Rate {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Bucket {
-    asking: Asking,
+struct Bucket<K> {
+    key: K,
     full_at: Duration,
     slips: bool,
 }
 
-impl Rates {
+impl<K: Copy + Eq + Hash> Rates<K> {
     /// A table with room for `places` subscribers, rounded up to whole groups of eight.
     pub(crate) fn new(places: usize) -> Self {
         let places = places.max(1).next_multiple_of(GROUP);
@@ -62,16 +70,29 @@ impl Rates {
         }
     }
 
-    /// Counts a question of `asking`, who may ask `per_second` a second, at `now` since whenever.
+    /// Counts a question of `key`, which may ask `per_second` a second, at `now` since whenever.
     ///
     /// Also says whether it had to take over a bucket that was not full.
-    pub(crate) fn count(&mut self, asking: Asking, per_second: u32, now: Duration) -> (Rate, bool) {
+    pub(crate) fn count(&mut self, key: K, per_second: u32, now: Duration) -> (Rate, bool) {
+        let allowance = Allowance { count: per_second, period: Duration::from_secs(1) };
+        self.take(key, 1, allowance, now)
+    }
+
+    /// As [`count`](Self::count), for something that weighs as much as `weight` questions.
+    pub(crate) fn take(
+        &mut self,
+        key: K,
+        weight: u32,
+        allowance: Allowance,
+        now: Duration,
+    ) -> (Rate, bool) {
         self.tidy(now);
-        let (bucket, is_new, is_taken_over) = self.bucket(asking, now);
-        let due = Duration::from_secs(1)
-            .checked_div(per_second)
-            .map(|interval| bucket.full_at.max(now) + interval)
-            .filter(|due| *due <= now + Duration::from_secs(1));
+        let (bucket, is_new, is_taken_over) = self.bucket(key, now);
+        let due = allowance
+            .period
+            .checked_div(allowance.count)
+            .map(|interval| bucket.full_at.max(now) + interval * weight)
+            .filter(|due| *due <= now + allowance.period);
         let rate = if let Some(due) = due {
             bucket.full_at = due;
             Rate::Within
@@ -88,16 +109,16 @@ impl Rates {
         self.used
     }
 
-    /// The bucket of `asking`, whether it stands in an empty place, and whether it was another's.
-    fn bucket(&mut self, asking: Asking, now: Duration) -> (&mut Bucket, bool, bool) {
+    /// The bucket of `key`, whether it stands in an empty place, and whether it was another's.
+    fn bucket(&mut self, key: K, now: Duration) -> (&mut Bucket<K>, bool, bool) {
         let groups = self.places.len() / GROUP;
-        let hash = self.seed.hash_one(asking);
+        let hash = self.seed.hash_one(key);
         let group = usize::try_from(hash % u64::try_from(groups).unwrap_or(1)).unwrap_or_default();
         let places = self.places.iter_mut().skip(group * GROUP).take(GROUP);
-        let fresh = Bucket { asking, full_at: now, slips: false };
+        let fresh = Bucket { key, full_at: now, slips: false };
         // Its own place, else an empty one, else the one nearest to full.
         let place = places.min_by_key(|place| match place {
-            Some(bucket) if bucket.asking == asking => (0, Duration::ZERO),
+            Some(bucket) if bucket.key == key => (0, Duration::ZERO),
             None => (1, Duration::ZERO),
             Some(bucket) => (2, bucket.full_at),
         });
@@ -105,7 +126,7 @@ impl Rates {
         let place = place.expect("a group has places");
         let is_new = place.is_none();
         let bucket = place.get_or_insert(fresh);
-        let is_anothers = bucket.asking != asking;
+        let is_anothers = bucket.key != key;
         let is_taken_over = is_anothers && bucket.full_at > now;
         if is_anothers {
             *bucket = Bucket { full_at: bucket.full_at, ..fresh };
@@ -151,8 +172,9 @@ mod tests {
     fn lets_a_seconds_worth_through_at_once_and_then_as_many_as_the_rate_says() {
         for rate in [1, 3, 20, 200] {
             let mut rates = Rates::new(64);
-            let passes =
-                |rates: &mut Rates, now| rates.count(asking(1), rate, now).0 == Rate::Within;
+            let passes = |rates: &mut Rates<Asking>, now| {
+                rates.count(asking(1), rate, now).0 == Rate::Within
+            };
             let passed = (0..1_000).filter(|_| passes(&mut rates, millis(0))).count();
             assert_eq!(passed, rate as usize);
             let passed = (1..=10_000).filter(|now| passes(&mut rates, millis(*now))).count();
@@ -205,7 +227,7 @@ mod tests {
             rates.count(asking(1), 20, millis(60_000));
         }
         assert!(rates.used() <= 2, "{}", rates.used());
-        assert!(size_of::<Option<Bucket>>() * PLACES <= 4 << 20);
+        assert!(size_of::<Option<Bucket<Asking>>>() * PLACES <= 4 << 20);
     }
 
     proptest! {

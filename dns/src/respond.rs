@@ -5,12 +5,15 @@
 //! policy, or to a SIM in a state, that no longer holds. All transports come here; a thread that
 //! answers many questions brings a [`Slate`] of its own, on which nothing needs to be allocated.
 
+mod budget;
+mod proof;
 mod rate;
 mod step;
 
 use std::{
+    hash::RandomState,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, RwLock},
     time::Duration,
 };
 
@@ -19,16 +22,19 @@ use policy::{HostMemory, HostName, Reason, Record, Snapshot, Subscriber};
 use tokio::time::Instant;
 
 use crate::{
+    cookies::CookieSecrets,
     limits::Limits,
     metrics::{Metrics, Origin, Said, Transport},
     packets::{PACKETS, Packets},
     plan,
-    rates::{PLACES, Rate, Rates},
+    rates::{Asking, PLACES, Rate, Rates},
     resolver::{Found, Resolver},
     screen::Family,
     upstream::UpstreamError,
     wire::{Answer, Dropped, MAX_TCP_ANSWER, Notice, Query, Reading},
 };
+
+use budget::{BUDGETS, BudgetKey};
 
 /// What the resolver needs from the gateway around it.
 pub trait Judge: Send + Sync + 'static {
@@ -50,7 +56,12 @@ pub(crate) struct Responder {
     judge: Arc<dyn Judge>,
     resolver: Arc<Resolver>,
     metrics: Arc<Metrics>,
-    rates: Mutex<Rates>,
+    rates: Mutex<Rates<Asking>>,
+    budgets: Mutex<Rates<BudgetKey>>,
+    wildcard_names_per_minute: u32,
+    /// None if the system has no random octets; then nobody gets a cookie.
+    cookies: RwLock<Option<CookieSecrets>>,
+    seed: RandomState,
     questions_per_second: u32,
     began: Instant,
 }
@@ -87,6 +98,8 @@ pub(crate) struct Slate {
 struct Sitting<'s> {
     asker: Asker,
     subscriber: &'s Subscriber,
+    /// Whether the asker is who its address says.
+    is_proven: bool,
     moment: &'s Moment,
 }
 
@@ -117,6 +130,7 @@ pub(crate) enum Reply {
 pub(crate) struct Waiting {
     query: Query,
     asker: Asker,
+    is_proven: bool,
     started: Instant,
     search: Search,
 }
@@ -156,6 +170,10 @@ impl Responder {
             resolver,
             metrics,
             rates: Mutex::new(Rates::new(PLACES)),
+            budgets: Mutex::new(Rates::new(BUDGETS)),
+            wildcard_names_per_minute: limits.wildcard_names_per_minute,
+            cookies: RwLock::new(CookieSecrets::random().ok()),
+            seed: RandomState::new(),
             questions_per_second: limits.questions_per_second,
             began: Instant::now(),
         }
@@ -194,9 +212,10 @@ impl Responder {
             Reading::Ask => None,
         };
         let subscriber = &self.judge.subscriber(asker.from.ip());
-        let sitting = Sitting { asker, subscriber, moment };
+        let is_proven = self.prove(&mut slate.query, asker, moment);
+        let sitting = Sitting { asker, subscriber, is_proven, moment };
         if let Rate::Over { slips } = self.rate(&slate.query, sitting) {
-            return self.over_rate(&slate.query, slips, asker, answer);
+            return self.over_rate(&slate.query, slips, sitting, answer);
         }
         let step = match rejected {
             Some(rcode) => Step::Say(Answer::empty(rcode), Origin::Local),
@@ -209,7 +228,7 @@ impl Responder {
             Step::Written(said) => Begun::Said(said),
             Step::Ask(search) => {
                 let (query, started) = (slate.query.clone(), moment.started);
-                Begun::Later(Box::new(Waiting { query, asker, started, search }))
+                Begun::Later(Box::new(Waiting { query, asker, is_proven, started, search }))
             }
         }
     }
@@ -229,7 +248,7 @@ impl Responder {
 
     /// Asks the upstreams, judges again, and answers.
     pub(crate) async fn finish(&self, waiting: Waiting) -> Vec<u8> {
-        let Waiting { query, asker, started, mut search } = waiting;
+        let Waiting { query, asker, is_proven, started, mut search } = waiting;
         let (mut slate, mut answer) = (Slate { query, ..Slate::default() }, Vec::new());
         let mut last = (plan::failed(Notice::Other), Origin::Upstream);
         for _ in 0..MAX_SEARCHES {
@@ -237,7 +256,7 @@ impl Responder {
             let found = self.resolver.ask(&snapshot, &host, slot).await;
             let ended = Ended { host, slot, found };
             let (moment, subscriber) = (self.moment(), self.judge.subscriber(asker.from.ip()));
-            let sitting = Sitting { asker, subscriber: &subscriber, moment: &moment };
+            let sitting = Sitting { asker, subscriber: &subscriber, is_proven, moment: &moment };
             match self.step(&mut slate, sitting, Some(&ended), &mut answer) {
                 Step::Say(answer, origin) => {
                     last = (answer, origin);

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     bind::BindError,
+    cookies::CookieSecrets,
     encrypted::{Dialect, Door, Encrypted},
     inherited::{self, Inherited},
     limits::Limits,
@@ -84,6 +85,16 @@ impl Server {
         }
         let responder = Arc::new(Responder::new(judge, resolver, metrics, settings.limits));
         Ok(Self { listeners, tls, https, responder, limits: settings.limits })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn responder(&self) -> Arc<Responder> {
+        Arc::clone(&self.responder)
+    }
+
+    /// Knows server cookies by `secrets`, which other nodes may share, instead of by one of its own.
+    pub fn share_cookies(&self, secrets: CookieSecrets) {
+        self.responder.share_cookies(secrets);
     }
 
     /// The bound addresses, in the order of the settings.

@@ -5,6 +5,7 @@
 //! are never copied into an answer.
 
 mod answer;
+mod cookie;
 mod cursor;
 mod frame;
 mod name;
@@ -12,6 +13,7 @@ mod packet;
 mod writer;
 
 pub use answer::{Alias, Answer, Authority, Notice, Rcode};
+pub use cookie::{Cookie, SERVER};
 pub use name::Name;
 pub(crate) use packet::Packet;
 
@@ -84,6 +86,11 @@ struct Edns {
     payload: u16,
     version: u8,
     dnssec_ok: bool,
+    cookie: Option<Cookie>,
+    /// The server cookie that goes with the answer.
+    given: Option<[u8; SERVER]>,
+    /// Whether words of ours stay away.
+    is_brief: bool,
 }
 
 /// Reads a message.
@@ -120,12 +127,14 @@ fn body(cursor: &mut Cursor<'_>, counts: [u16; 4], query: &mut Query) -> Option<
         if record.record_type != TYPE_OPT {
             continue;
         }
-        if query.edns.is_some() || !record.at_root || !options_are_whole(record.data) {
+        if query.edns.is_some() || !record.at_root {
             return None;
         }
+        let cookie = options(record.data)?;
         let [_, version, flags, _] = record.ttl.to_be_bytes();
-        query.edns =
-            Some(Edns { payload: record.class, version, dnssec_ok: flags & EDNS_DNSSEC_OK != 0 });
+        let dnssec_ok = flags & EDNS_DNSSEC_OK != 0;
+        let (payload, given, is_brief) = (record.class, None, false);
+        query.edns = Some(Edns { payload, version, dnssec_ok, cookie, given, is_brief });
     }
     cursor.is_at_end().then_some(())
 }
@@ -147,19 +156,19 @@ fn record<'a>(cursor: &mut Cursor<'a>) -> Option<RawRecord<'a>> {
     Some(RawRecord { at_root, record_type, class, ttl, data })
 }
 
-/// Whether the options fill the data exactly; what they say is of no interest.
-fn options_are_whole(data: &[u8]) -> bool {
+/// The cookie among the options, if there is one; `None` if they do not fill the data exactly.
+fn options(data: &[u8]) -> Option<Option<Cookie>> {
     let mut cursor = Cursor::new(data);
+    let mut cookie = None;
     while !cursor.is_at_end() {
-        let whole = cursor
-            .u16()
-            .and_then(|_code| cursor.u16())
-            .and_then(|length| cursor.take(usize::from(length)));
-        if whole.is_none() {
-            return false;
+        let (code, length) = (cursor.u16()?, cursor.u16()?);
+        let data = cursor.take(usize::from(length))?;
+        // All but the first are ignored (RFC 7873 section 5.2).
+        if code == cookie::OPTION_COOKIE && cookie.is_none() {
+            cookie = Some(Cookie::read(data)?);
         }
     }
-    true
+    Some(cookie)
 }
 
 impl Query {
@@ -208,6 +217,27 @@ impl Query {
     #[must_use]
     pub fn dnssec_ok(&self) -> bool {
         self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+
+    /// The cookie that came with it.
+    #[must_use]
+    pub fn cookie(&self) -> Option<Cookie> {
+        self.edns.and_then(|edns| edns.cookie)
+    }
+
+    /// Sends the asker this server cookie with its answer.
+    pub(crate) fn give_cookie(&mut self, cookie: [u8; SERVER]) {
+        if let Some(edns) = &mut self.edns {
+            edns.given = Some(cookie);
+        }
+    }
+
+    /// Leaves the text of an extended error away: an answer to somebody who may be made up is to be
+    /// little longer than the question.
+    pub(crate) fn be_brief(&mut self) {
+        if let Some(edns) = &mut self.edns {
+            edns.is_brief = true;
+        }
     }
 
     /// Octets of the longest answer over UDP: what the asker takes, at least 512, at most

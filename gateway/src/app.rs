@@ -78,6 +78,8 @@ pub(crate) enum StartError {
     Admin(#[from] AdminError),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error("the secrets of DNS cookies cannot be used")]
+    Cookies(#[from] dns::InvalidCookieSecrets),
     #[error(transparent)]
     Dns(#[from] dns::BindError),
     #[error("the resolver's certificate cannot be used")]
@@ -177,6 +179,9 @@ impl App {
             dns_metrics,
         )
         .await?;
+        if let Some(path) = &config.dns.cookie_secrets {
+            dns.share_cookies(dns::CookieSecrets::load(path)?);
+        }
         let proxy = match &config.proxy {
             None => None,
             Some(wanted) => {

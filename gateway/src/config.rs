@@ -166,6 +166,8 @@ pub(crate) struct DnsConfig {
     pub(crate) upstreams: Vec<Upstream>,
     /// PEM file with the certificate authorities of encrypted upstreams, beside the web's.
     pub(crate) upstream_authorities: Option<PathBuf>,
+    /// File with the secrets of DNS cookies, which nodes may share.
+    pub(crate) cookie_secrets: Option<PathBuf>,
     /// DNS over TLS.
     pub(crate) tls: Option<EncryptedConfig>,
     /// DNS over HTTPS.

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use policy::{HostName, Reason, Record, Subject};
 
-use super::{Asker, Begun, PROTOCOL, Responder, Sitting, write};
+use super::{Begun, PROTOCOL, Responder, Sitting, write};
 use crate::{
     metrics::{Origin, Said, Transport},
     plan,
@@ -16,16 +16,13 @@ use crate::{
 impl Responder {
     /// Counts a question against its subscriber's rate, and records it if it is over.
     pub(super) fn rate(&self, query: &Query, sitting: Sitting<'_>) -> Rate {
-        let Sitting { asker, subscriber, moment } = sitting;
+        let Sitting { asker, subscriber, is_proven, moment } = sitting;
         let snapshot = moment.snapshot.as_deref();
         let class = snapshot
             .and_then(|snapshot| snapshot.policy().class_of(Subject::Subscriber(subscriber)));
         let per_second =
             class.and_then(|class| class.limits().dns_qps).unwrap_or(self.questions_per_second);
-        let asking = Asking {
-            source: source(asker.from.ip()),
-            is_proven: asker.transport != Transport::Udp,
-        };
+        let asking = Asking { source: source(asker.from.ip()), is_proven };
         let now = moment.started.saturating_duration_since(self.began);
         let (rate, is_taken_over, used) = {
             let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,17 +40,25 @@ impl Responder {
         rate
     }
 
-    /// What a question over the rate gets. Whoever asks over a connection is there, and is told;
-    /// over UDP the asker may be made up, and gets every second time an answer that is no larger
-    /// than its question and sends it to a connection.
+    /// What a question over the rate gets. Whoever is there is told; an asker that may be made up
+    /// gets every second time an answer that is hardly larger than its question: a cookie to come
+    /// back with, if it speaks of cookies, or else that it should come by a connection.
     pub(super) fn over_rate(
         &self,
         query: &Query,
         slips: bool,
-        asker: Asker,
+        Sitting { asker, is_proven, .. }: Sitting<'_>,
         answer: &mut Vec<u8>,
     ) -> Begun {
         match asker.transport {
+            Transport::Udp if is_proven => {
+                let said = plan::refused(Notice::TooMany);
+                Begun::Said(write(query, &said, Origin::Local, asker.transport, answer))
+            }
+            Transport::Udp if slips && query.cookie().is_some() => {
+                let said = Answer::empty(Rcode::BadCookie);
+                Begun::Said(write(query, &said, Origin::Local, asker.transport, answer))
+            }
             Transport::Udp if slips => {
                 Answer::truncated(query, answer);
                 Begun::Said(Said { rcode: Rcode::NoError, origin: Origin::Local })

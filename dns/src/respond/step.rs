@@ -41,7 +41,7 @@ impl Responder {
         message: &mut Vec<u8>,
     ) -> Step {
         let Slate { query, host, packets } = slate;
-        let (query, Sitting { asker, subscriber, moment }) = (&*query, sitting);
+        let (query, Sitting { asker, subscriber, moment, .. }) = (&*query, sitting);
         let say = |answer| Step::Say(answer, Origin::Local);
         let Some(question) = query.question() else {
             return say(Answer::empty(Rcode::FormatError));
@@ -103,6 +103,10 @@ impl Case<'_> {
         let policy = self.snapshot.policy();
         let search = self.search(host.clone(), family);
         let found = match self.look(&search) {
+            None if !self.responder.may_search(self.asker.from.ip(), host, rule, self.now()) => {
+                self.record_as(Verdict::Deny, Reason::Limit);
+                return Step::Say(plan::refused(Notice::TooMany), Origin::Local);
+            }
             None => return Step::Ask(search),
             Some(Ok(found)) => found,
             Some(Err(error)) => {

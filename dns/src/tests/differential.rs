@@ -62,26 +62,42 @@ fn passes_nothing_that_two_other_readers_refuse_and_sees_no_other_name() {
     assert!(counts.passed_by_us > cases / 20 && counts.refused_by_us_alone > cases / 100);
 }
 
+/// The stored inputs of the fuzz target.
+#[test]
+fn judges_stored_fuzz_inputs_as_others_do() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/corpus/question");
+    let mut counts = Counts::default();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        compare(&std::fs::read(&path).unwrap(), &mut counts, || path.display().to_string());
+    }
+    assert!(counts.passed_by_us > 5, "stored inputs are in their folder");
+}
+
 fn check(seed: u64, batch: u64, counts: &mut Counts) {
     let mut dice = Dice(Wrapping(seed ^ batch.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     for number in 0..BATCH {
         let message = damaged(&mut dice);
         let place = || format!("seed {seed}, batch {batch}, message {number}: {message:02x?}");
-        let (hickory, domain) = (by_hickory(&message), by_domain(&message));
-        counts.read_by_hickory += u64::from(hickory.is_some());
-        counts.read_by_domain += u64::from(domain.is_some());
-        let Gate::Ask(query) = read(&message) else {
-            counts.refused_by_us_alone += u64::from(hickory.is_some() && domain.is_some());
-            continue;
-        };
-        counts.passed_by_us += 1;
-        let question = query.question().unwrap();
-        let labels = question.name.labels().map(<[u8]>::to_vec).collect();
-        let ours = (labels, question.record_type, question.class);
-        assert!(hickory.is_some() || domain.is_some(), "both refuse {}", place());
-        for theirs in [hickory, domain].into_iter().flatten() {
-            assert_eq!(ours, theirs, "{}", place());
-        }
+        compare(&message, counts, place);
+    }
+}
+
+fn compare(message: &[u8], counts: &mut Counts, place: impl Fn() -> String) {
+    let (hickory, domain) = (by_hickory(message), by_domain(message));
+    counts.read_by_hickory += u64::from(hickory.is_some());
+    counts.read_by_domain += u64::from(domain.is_some());
+    let Gate::Ask(query) = read(message) else {
+        counts.refused_by_us_alone += u64::from(hickory.is_some() && domain.is_some());
+        return;
+    };
+    counts.passed_by_us += 1;
+    let question = query.question().unwrap();
+    let labels = question.name.labels().map(<[u8]>::to_vec).collect();
+    let ours = (labels, question.record_type, question.class);
+    assert!(hickory.is_some() || domain.is_some(), "both refuse {}", place());
+    for theirs in [hickory, domain].into_iter().flatten() {
+        assert_eq!(ours, theirs, "{}", place());
     }
 }
 

@@ -67,6 +67,8 @@ struct Inner {
     scripts: Mutex<HashMap<(String, RecordType), Script>>,
     otherwise: Mutex<Option<Script>>,
     asked: Mutex<Vec<String>>,
+    /// Codes of the options that came with the questions.
+    options: Mutex<Vec<u16>>,
     /// Names as they were asked for.
     spelled: Mutex<Vec<String>>,
     /// While set, answers wait.
@@ -121,6 +123,11 @@ impl Scripted {
     /// Every name since the last call, in the letter case it came in.
     pub(super) fn spelled(&self) -> Vec<String> {
         std::mem::take(&mut self.inner.spelled.lock().unwrap())
+    }
+
+    /// The codes of all options that came.
+    pub(super) fn options(&self) -> Vec<u16> {
+        self.inner.options.lock().unwrap().clone()
     }
 
     /// Holds every answer back until the returned signal is given.
@@ -182,6 +189,8 @@ impl Inner {
         let line = format!("{name} {} {transport}", query.query_type());
         self.asked.lock().unwrap().push(line);
         self.spelled.lock().unwrap().push(query.name().to_string());
+        let options = asked.edns.iter().flat_map(|edns| edns.options().as_ref());
+        self.options.lock().unwrap().extend(options.map(|(code, _)| u16::from(*code)));
         self.arrived.notify_one();
         let gate = self.gate.lock().unwrap().clone();
         if let Some(gate) = gate {

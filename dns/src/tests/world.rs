@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::scripted::Scripted;
 use crate::{
     Encrypted, Identity, Judge, Limits, Metrics, Resolver, Server, Settings, Trust, Upstream,
+    respond::Responder,
 };
 
 /// A gateway's stand-in around a running resolver.
@@ -38,6 +39,7 @@ pub(super) struct World {
     pub(super) certificate: CertificateDer<'static>,
     pub(super) judge: Arc<Bench>,
     pub(super) resolver: Arc<Resolver>,
+    pub(super) responder: Arc<Responder>,
     pub(super) registry: Registry,
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -190,8 +192,9 @@ impl World {
         let (tls, https) = (server.tls_addresses()[0], server.https_addresses()[0]);
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
+        let responder = server.responder();
         tasks.spawn(server.run(stop.clone()));
-        Self { address, tls, https, certificate, judge, resolver, registry, stop, tasks }
+        Self { address, tls, https, certificate, judge, resolver, responder, registry, stop, tasks }
     }
 
     /// Asks the server to stop.

@@ -68,6 +68,8 @@ pub enum Rcode {
     Refused,
     /// An EDNS version other than 0.
     BadVersion,
+    /// The asker must first show that it gets our answers (RFC 7873 section 5.2.3).
+    BadCookie,
 }
 
 /// Extended DNS errors we give (RFC 8914 section 4).
@@ -197,7 +199,7 @@ impl Authority {
 
 impl Rcode {
     /// Every code.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::NoError,
         Self::FormatError,
         Self::ServerFailure,
@@ -205,6 +207,7 @@ impl Rcode {
         Self::NotImplemented,
         Self::Refused,
         Self::BadVersion,
+        Self::BadCookie,
     ];
 
     /// The code, extended ones included.
@@ -218,6 +221,7 @@ impl Rcode {
             Self::NotImplemented => 4,
             Self::Refused => 5,
             Self::BadVersion => 16,
+            Self::BadCookie => 23,
         }
     }
 
@@ -232,6 +236,7 @@ impl Rcode {
             Self::NotImplemented => "notimp",
             Self::Refused => "refused",
             Self::BadVersion => "badvers",
+            Self::BadCookie => "badcookie",
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     EDNS_DNSSEC_OK, FLAG_CHECKING_DISABLED, FLAG_RECURSION_AVAILABLE, FLAG_RECURSION_DESIRED,
     FLAG_RESPONSE, FLAG_TRUNCATED, MAX_UDP_ANSWER, Notice, OPCODE_SHIFT, Query, Rcode, TYPE_OPT,
-    writer::Writer,
+    cookie::OPTION_COOKIE, writer::Writer,
 };
 
 /// The facts of an answer that do not come from its question.
@@ -67,11 +67,18 @@ impl Frame {
         let flags = if edns.dnssec_ok { EDNS_DNSSEC_OK } else { 0 };
         writer.octets(&[extended, 0, flags, 0]);
         writer.data(|writer| {
+            if let (Some(cookie), Some(given)) = (edns.cookie, edns.given) {
+                writer.u16(OPTION_COOKIE);
+                writer.data(|writer| {
+                    writer.octets(&cookie.client);
+                    writer.octets(&given);
+                });
+            }
             let Some((notice, text)) = notice else { return };
             writer.u16(OPTION_EXTENDED_ERROR);
             writer.data(|writer| {
                 writer.u16(notice.code());
-                writer.octets(text.as_bytes());
+                writer.octets(if edns.is_brief { &[] } else { text.as_bytes() });
             });
         });
     }

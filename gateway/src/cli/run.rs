@@ -198,6 +198,7 @@ fn explain(error: &StartError) {
         | StartError::Secret(_)
         | StartError::Resolver(_)
         | StartError::Steering(_)
+        | StartError::Cookies(_)
         | StartError::Token(_)
         | StartError::Trust(_)
         | StartError::Watch(_)

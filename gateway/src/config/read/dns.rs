@@ -19,6 +19,7 @@ pub(super) struct Dns {
     interfaces: Vec<Spanned<String>>,
     upstreams: Spanned<Vec<Spanned<String>>>,
     upstream_authorities: Option<PathBuf>,
+    cookie_secrets: Option<PathBuf>,
     tls: Option<Encrypted>,
     https: Option<Encrypted>,
     #[serde(default)]
@@ -37,6 +38,7 @@ struct Encrypted {
 #[serde(deny_unknown_fields)]
 struct DnsLimits {
     qps_per_subscriber: Option<Spanned<u32>>,
+    wildcard_names_per_minute: Option<Spanned<u32>>,
     udp_threads: Option<Spanned<u32>>,
 }
 
@@ -60,6 +62,9 @@ impl Dns {
         if let Some(qps) = self.limits.qps_per_subscriber {
             limits.questions_per_second = findings.limit(&qps);
         }
+        if let Some(names) = self.limits.wildcard_names_per_minute {
+            limits.wildcard_names_per_minute = findings.limit(&names);
+        }
         if let Some(threads) = self.limits.udp_threads {
             let number = findings.limit(&threads);
             if number > MAX_THREADS {
@@ -73,6 +78,7 @@ impl Dns {
             listen: findings.addresses(self.listen),
             interfaces: findings.interfaces(self.interfaces),
             upstreams,
+            cookie_secrets: self.cookie_secrets.map(|path| folder.join(path)),
             upstream_authorities: self.upstream_authorities.map(|path| folder.join(path)),
             tls: self.tls.map(|tls| tls.check(folder, findings)),
             https: self.https.map(|https| https.check(folder, findings)),
