@@ -86,6 +86,7 @@ pub(crate) enum StartError {
     Identity(#[from] dns::InvalidIdentity),
     #[error(transparent)]
     Inherit(#[from] InheritError),
+    #[error(transparent)]
     Keeper(#[from] KeeperError),
     #[error(transparent)]
     Log(#[from] LogError),

@@ -36,7 +36,7 @@ use policy::{SimState, Subscriber};
 pub(crate) use self::{
     claim::Seconds,
     feed::{Change, Feed, News},
-    identity::{Identities, SimId},
+    identity::{Identities, InvalidSimId, SimId},
     keeper::{Keeper, KeeperError, KeeperMetrics},
     ledger::{Bounds, StateChange},
     prefix::{InvalidPrefix, Prefix},
