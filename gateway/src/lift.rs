@@ -77,7 +77,8 @@ impl Lift {
 
     /// Ends the flows of whoever was walled, until `stop`: beside the lifts, because it is slow.
     pub(crate) async fn cut_flows(self: Arc<Self>, stop: CancellationToken) {
-        let Some(steering) = &self.steering else { return };
+        // A part that ends before the stop would end the gateway.
+        let Some(steering) = &self.steering else { return stop.cancelled().await };
         loop {
             let walled = tokio::select! {
                 () = stop.cancelled() => return,

@@ -82,7 +82,9 @@ impl Steering {
         residents: Arc<dyn Residents>,
     ) -> Result<Self, SteeringError> {
         let limits = RefusalLimits::before(&left_behind());
-        let text = ruleset::ruleset(config, ports, &limits.note())?;
+        // With its elements: between two steps, flows of those who pass would be reset.
+        let text = ruleset::ruleset(config, ports, &limits.note())?
+            + &kernel::elements(snapshot.policy(), &*residents);
         run_with_input("nft", &["-f", "-"], &text)?;
         // From here on half a steering is in place, which would be worse than none.
         let undone = |error| {
@@ -96,9 +98,9 @@ impl Steering {
         Ok(Self {
             config: config.clone(),
             limits,
-            is_let_go: AtomicBool::new(false),
             kernel: Mutex::new(kernel),
             walled: Walled::default(),
+            is_let_go: AtomicBool::new(false),
         })
     }
 
@@ -114,6 +116,9 @@ impl Steering {
 
     /// Tells the kernel who is at `blocks` as it is known at this moment, under the policy it follows.
     pub(crate) fn refresh(&self, blocks: &[IpNet]) -> Result<(), NetlinkError> {
+        if self.is_let_go.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let walled = self.kernel().refresh(blocks)?;
         self.walled.push(walled);
         Ok(())
@@ -121,6 +126,9 @@ impl Steering {
 
     /// Tells the kernel of everybody anew.
     pub(crate) fn refill(&self) -> Result<(), NetlinkError> {
+        if self.is_let_go.load(Ordering::Acquire) {
+            return Ok(());
+        }
         let walled = self.kernel().refill()?;
         self.walled.push(walled);
         Ok(())

@@ -13,7 +13,7 @@ use policy::{Action, Policy, Snapshot, Subject, Subscriber};
 
 use super::{
     granted::Granted,
-    netlink::{Netlink, NetlinkError},
+    netlink::{Edit, Netlink, NetlinkError},
     passage::{Passage, Passages, is_wide},
     residents::{Pass, Resident, Residents},
     ruleset::TABLE,
@@ -106,17 +106,7 @@ impl Kernel {
     /// Fills every set anew; returns the SIMs' blocks that are forwarded no more.
     pub(super) fn refill(&mut self) -> Result<Vec<IpNet>, NetlinkError> {
         let policy = self.snapshot.policy();
-        let mut told = Told::default();
-        let mut grants = Vec::new();
-        // Delegated prefixes first: what lies in them is told apart from them.
-        for wide in [true, false] {
-            self.residents.each(&mut |block, resident| {
-                if is_wide(block) == wide {
-                    told.passages.note(block, Some(&resident.subscriber), policy);
-                    grants.extend(told.granted.note(block, grant(policy, resident)));
-                }
-            });
-        }
+        let (told, grants) = Told::of(policy, &*self.residents);
         let mut edits = told.passages.everything(policy);
         edits.extend(Granted::flush());
         edits.extend(grants);
@@ -133,7 +123,29 @@ impl Kernel {
     }
 }
 
+/// The elements of the sets of passages, as nft reads them.
+pub(super) fn elements(policy: &Policy, residents: &dyn Residents) -> String {
+    let (Told { passages, .. }, _) = Told::of(policy, residents);
+    passages.text(policy)
+}
+
 impl Told {
+    /// What is to be told of everybody, and the edits that give their grants.
+    fn of(policy: &Policy, residents: &dyn Residents) -> (Self, Vec<Edit>) {
+        let mut told = Self::default();
+        let mut grants = Vec::new();
+        // Delegated prefixes first: what lies in them is told apart from them.
+        for wide in [true, false] {
+            residents.each(&mut |block, resident| {
+                if is_wide(block) == wide {
+                    told.passages.note(block, Some(&resident.subscriber), policy);
+                    grants.extend(told.granted.note(block, grant(policy, resident)));
+                }
+            });
+        }
+        (told, grants)
+    }
+
     /// Every block that was ever mentioned.
     fn blocks(&self) -> impl Iterator<Item = IpNet> {
         self.passages.blocks().chain(self.granted.blocks())

@@ -11,7 +11,10 @@ use std::{
 use ipnet::IpNet;
 use policy::{Action, AddressRange, Policy, Subject, Subscriber};
 
-use super::netlink::{Edit, Element};
+use super::{
+    netlink::{Edit, Element},
+    ruleset::TABLE,
+};
 
 /// What the kernel does with a subscriber's packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,9 +135,28 @@ impl Passages {
         emptied.chain(closed).chain(opened.into_iter().map(add)).collect()
     }
 
-    /// The sets of networks: what addresses alone say, and over it the wide blocks, the widest
+    /// The elements of every set, as nft reads them.
+    pub(super) fn text(&self, policy: &Policy) -> String {
+        let mut sets: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (block, passage) in &self.held {
+            sets.entry(passage.set(*block)).or_default().push(block.network().to_string());
+        }
+        for (first, last, passage) in self.painting(policy).ranges() {
+            let wanted = (passage, first.is_ipv4());
+            let set = NETWORK_SETS.iter().find(|(_, held)| *held == wanted);
+            if let Some((set, _)) = set {
+                sets.entry(set).or_default().push(format!("{first}-{last}"));
+            }
+        }
+        let line = |(set, elements): (&str, Vec<String>)| {
+            format!("add element inet {TABLE} {set} {{ {} }}\n", elements.join(", "))
+        };
+        sets.into_iter().map(line).collect()
+    }
+
+    /// The passages of networks: what addresses alone say, and over it the wide blocks, the widest
     /// first, so that the longest prefix holds.
-    fn networks(&self, policy: &Policy) -> Vec<Edit> {
+    fn painting(&self, policy: &Policy) -> Painting {
         let mut painting = Painting::default();
         for (action, passage) in
             [(Action::Open, Passage::Open), (Action::Observe, Passage::Watched)]
@@ -148,6 +170,12 @@ impl Passages {
         for (block, passage) in wide {
             painting.paint(block.network(), block.broadcast(), *passage);
         }
+        painting
+    }
+
+    /// The edits that fill the sets of networks anew.
+    fn networks(&self, policy: &Policy) -> Vec<Edit> {
+        let painting = self.painting(policy);
         let mut edits: Vec<Edit> = NETWORK_SETS.iter().map(|(set, _)| Edit::Flush(set)).collect();
         for (set, (wanted, is_v4)) in NETWORK_SETS {
             let elements: Vec<Element> = painting
