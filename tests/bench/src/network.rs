@@ -82,7 +82,8 @@ pub fn listens(namespace: &str, port: u16) -> bool {
 
 /// Ends a process this program started, and everything of it.
 pub fn end(mut child: Child) {
-    for pid in crate::usage::family(child.id()).into_iter().rev() {
+    // The first of them first: it would start others in the place of those that are gone.
+    for pid in crate::usage::family(child.id()) {
         let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
     }
     let _ = child.wait();

@@ -97,7 +97,7 @@ impl Kind {
         };
         command.stdout(io::stderr());
         let child = command.spawn().expect("the peer is installed");
-        let peer = Peer { child: Some(child), address: near };
+        let mut peer = Peer { child: Some(child), address: near };
         peer.wait(folder);
         peer
     }
@@ -110,8 +110,9 @@ impl Peer {
     }
 
     /// Waits until it takes connections.
-    fn wait(&self, folder: &Path) {
-        let listens = listens(GATEWAY, PORT);
+    fn wait(&mut self, folder: &Path) {
+        let ended = |child: &mut Child| child.try_wait().is_ok_and(|status| status.is_some());
+        let listens = listens(GATEWAY, PORT) && !self.child.as_mut().is_some_and(ended);
         let log = if listens { None } else { fs::read_to_string(folder.join("nginx.log")).ok() };
         assert!(listens, "the peer does not listen: {}", log.unwrap_or_default());
     }
