@@ -3,6 +3,15 @@
 //! Benchmarks are run by hand, never by a test: the machines are shared, and a time that is
 //! asserted there fails for no reason. Each prints the figures and the seed they were made with.
 
+#![expect(clippy::expect_used, reason = "a benchmark ends where it cannot go on")]
+
+pub mod garden;
+pub mod hello;
+pub mod load;
+pub mod network;
+pub mod origin;
+pub mod usage;
+
 /// A seeded sequence of numbers (SplitMix64): the same seed gives the same benchmark.
 #[derive(Clone, Debug)]
 pub struct Numbers(u64);

@@ -1,0 +1,167 @@
+//! Who is measured, each with one worker thread and the same 101 names.
+
+use std::{env, fs, io, net::SocketAddr, path::Path, process::Child};
+
+use bench::{
+    garden::{self, PORT, names},
+    network::{GATEWAY, GATEWAY_ADDRESS, ORIGIN_ADDRESS, command, end, listens},
+};
+
+/// A way from the client to the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The kernel forwards; nothing reads anything.
+    Direct,
+    /// Tokio's own copy loop, without reading a name.
+    Null,
+    Haproxy,
+    Nginx,
+    Sniproxy,
+    Postern,
+}
+
+/// A running peer; it ends with this value.
+pub(crate) struct Peer {
+    child: Option<Child>,
+    /// Where the client connects to.
+    pub(crate) address: SocketAddr,
+}
+
+impl Kind {
+    pub(crate) const EACH: [Self; 6] =
+        [Self::Direct, Self::Null, Self::Haproxy, Self::Nginx, Self::Sniproxy, Self::Postern];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Null => "null",
+            Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
+            Self::Sniproxy => "sniproxy",
+            Self::Postern => "postern",
+        }
+    }
+
+    pub(crate) fn named(word: &str) -> Option<Self> {
+        Self::EACH.into_iter().find(|kind| kind.name() == word)
+    }
+
+    /// Whether it refuses names that are not listed.
+    pub(crate) fn judges(self) -> bool {
+        !matches!(self, Self::Direct | Self::Null)
+    }
+
+    /// Starts it in the gateway's namespace, with its files in `folder`.
+    pub(crate) fn start(self, folder: &Path) -> Peer {
+        let near: SocketAddr = format!("{GATEWAY_ADDRESS}:{PORT}").parse().expect("an address");
+        let far: SocketAddr = format!("{ORIGIN_ADDRESS}:{PORT}").parse().expect("an address");
+        let file = |name: &str, text: &str| {
+            let path = folder.join(name);
+            fs::write(&path, text).expect("a file of the run");
+            path
+        };
+        let mut command = match self {
+            Self::Direct => return Peer { child: None, address: far },
+            Self::Null => {
+                let mut command = command(GATEWAY, env::current_exe().expect("this program"));
+                command.args(["null", &near.to_string(), &far.to_string()]);
+                command
+            }
+            Self::Haproxy => {
+                file("names", &names().join("\n"));
+                let path = file("haproxy.cfg", &haproxy(folder, near, far));
+                let mut command = command(GATEWAY, "haproxy");
+                command.args(["-db", "-f"]).arg(path);
+                command
+            }
+            Self::Nginx => {
+                let path = file("nginx.conf", &nginx(folder, near, far));
+                let mut command = command(GATEWAY, "nginx");
+                command.arg("-e").arg(folder.join("nginx.log")).arg("-c").arg(path);
+                command
+            }
+            Self::Sniproxy => {
+                let path = file("sniproxy.conf", &sniproxy(folder, near, far));
+                let mut command = command(GATEWAY, "sniproxy");
+                command.args(["-f", "-c"]).arg(path);
+                command
+            }
+            Self::Postern => {
+                file("policy.toml", &garden::policy());
+                let path = file("gateway.toml", &garden::gateway(near, 1));
+                let mut command =
+                    command(GATEWAY, env::var_os("POSTERN_BIN").expect("POSTERN_BIN"));
+                command.args(["run", "--log", "error", "--config"]).arg(path);
+                command
+            }
+        };
+        command.stdout(io::stderr());
+        let child = command.spawn().expect("the peer is installed");
+        let peer = Peer { child: Some(child), address: near };
+        peer.wait(folder);
+        peer
+    }
+}
+
+impl Peer {
+    /// The process that was started.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Waits until it takes connections.
+    fn wait(&self, folder: &Path) {
+        let listens = listens(GATEWAY, PORT);
+        let log = if listens { None } else { fs::read_to_string(folder.join("nginx.log")).ok() };
+        assert!(listens, "the peer does not listen: {}", log.unwrap_or_default());
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            end(child);
+        }
+    }
+}
+
+fn haproxy(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
+    let names = folder.join("names");
+    format!(
+        "global\n  nbthread 1\n  maxconn 9850\n  maxpipes 32\n\
+         defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 300s\n  timeout server 300s\n\
+         \x20 option splice-auto\n  option splice-request\n  option splice-response\n\
+         frontend tls\n  bind {near} backlog 4096\n  tcp-request inspect-delay 5s\n\
+         \x20 tcp-request content accept if {{ req.ssl_hello_type 1 }} {{ req.ssl_sni -f {} }}\n\
+         \x20 tcp-request content reject if {{ req.ssl_hello_type 1 }}\n\
+         \x20 tcp-request content reject if WAIT_END\n  default_backend origin\n\
+         backend origin\n  server origin {far}\n",
+        names.display()
+    )
+}
+
+fn nginx(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
+    let lines: String = names().iter().map(|name| format!("    {name} {far};\n")).collect();
+    let log = folder.join("nginx.log");
+    let (log, pid) = (log.display(), folder.join("nginx.pid"));
+    format!(
+        "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n\
+         daemon off;\nworker_processes 1;\nworker_rlimit_nofile 20000;\nuser root;\n\
+         error_log {log} crit;\npid {};\nevents {{ worker_connections 20000; multi_accept on; }}\n\
+         stream {{\n  map_hash_bucket_size 128;\n  map $ssl_preread_server_name $origin {{\n    \
+         default \"\";\n{lines}  }}\n  server {{\n    listen {near} backlog=4096;\n    ssl_preread on;\n\
+         \x20   tcp_nodelay on;\n    proxy_pass $origin;\n  }}\n}}\n",
+        pid.display()
+    )
+}
+
+fn sniproxy(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
+    let lines: String =
+        names().iter().map(|name| format!("  ^{}$ {far}\n", name.replace('.', "\\\\."))).collect();
+    format!(
+        "user root\npidfile {}\nerror_log {{ filename /dev/null }}\n\
+         listener {near} {{\n  proto tls\n  access_log {{ filename /dev/null }}\n}}\n\
+         table {{\n{lines}}}\n",
+        folder.join("sniproxy.pid").display()
+    )
+}

@@ -1,0 +1,146 @@
+//! What the gateway uses and counts, over time.
+
+use std::{collections::BTreeMap, process::Command, time::Duration};
+
+use bench::{
+    network::{GATEWAY, command},
+    usage::{descriptors, resident_octets},
+};
+
+/// One look at the gateway.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sample {
+    resident: u64,
+    descriptors: usize,
+    sessions: f64,
+    outcomes: BTreeMap<String, f64>,
+}
+
+/// The samples of a run, and what is wrong with them.
+pub(crate) struct Verdict {
+    before: Sample,
+    samples: Vec<Sample>,
+    said: String,
+}
+
+impl Sample {
+    /// Looks at the process, and asks it for its metrics.
+    pub(crate) fn take(pid: u32) -> Self {
+        let mut curl = command(GATEWAY, "curl");
+        let metrics = curl.args(["-s", "http://127.0.0.1:9180/metrics"]).output();
+        let text = metrics.map(|found| String::from_utf8_lossy(&found.stdout).into_owned());
+        let mut sample = Self {
+            resident: resident_octets(pid),
+            descriptors: descriptors(pid),
+            ..Self::default()
+        };
+        for line in text.unwrap_or_default().lines() {
+            let Some((name, value)) = line.rsplit_once(' ') else { continue };
+            let value: f64 = value.parse().unwrap_or_default();
+            if name.starts_with("postern_sessions{") {
+                sample.sessions += value;
+            }
+            let outcome = name
+                .strip_prefix("postern_session_outcomes_total{outcome=\"")
+                .and_then(|rest| rest.split('"').next());
+            if let Some(outcome) = outcome.filter(|_| value > 0.0) {
+                *sample.outcomes.entry(outcome.to_owned()).or_default() += value;
+            }
+        }
+        sample
+    }
+
+    /// Gives everything that was begun the time to end.
+    pub(crate) fn settle() {
+        let _ = Command::new("sleep").arg("8").status();
+    }
+
+    pub(crate) fn head() -> String {
+        format!(
+            "{:>7} {:>9} {:>6} {:>8}  attempts so far, by kind and fault",
+            "s", "RSS MiB", "fds", "sessions"
+        )
+    }
+
+    pub(crate) fn row(&self, time: Duration, said: &str) -> String {
+        format!(
+            "{:>7} {:>9.1} {:>6} {:>8}  {said}",
+            time.as_secs(),
+            self.resident as f64 / f64::from(1 << 20),
+            self.descriptors,
+            self.sessions,
+        )
+    }
+
+    pub(crate) fn outcomes(&self) -> String {
+        let each = self.outcomes.iter().map(|(outcome, count)| format!("{outcome} {count}"));
+        format!("outcomes: {}", each.collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl Verdict {
+    pub(crate) fn new(before: Sample) -> Self {
+        Self { before, samples: Vec::new(), said: String::new() }
+    }
+
+    pub(crate) fn add(&mut self, sample: Sample, said: String) {
+        self.samples.push(sample);
+        self.said = said;
+    }
+
+    /// Everything that should not be.
+    pub(crate) fn faults(&self, after: &Sample, ended: bool) -> Vec<String> {
+        let mut faults = Vec::new();
+        if !ended {
+            faults.push("the client broke off".to_owned());
+        }
+        for word in self.said.split_whitespace().filter(|word| word.contains('!')) {
+            faults.push(format!("attempts that ended as they should not: {word}"));
+        }
+        if !self.said.ends_with("late=0") {
+            faults.push(format!("the load was not what it should be: {}", self.said));
+        }
+        let outcomes = |outcome: &&String| !EXPLAINED.contains(&outcome.as_str());
+        for outcome in after.outcomes.keys().filter(outcomes) {
+            faults.push(format!(
+                "{} sessions ended {outcome}",
+                after.outcomes.get(outcome).unwrap_or(&0.0)
+            ));
+        }
+        if after.sessions > 0.0 {
+            faults.push(format!("{} sessions never ended", after.sessions));
+        }
+        let grown = after.descriptors.saturating_sub(self.before.descriptors);
+        if grown > DESCRIPTORS {
+            faults.push(format!("{grown} descriptors more than before the load"));
+        }
+        // The first third fills pools and tables; from then on nothing may grow.
+        let (early, late) = self.samples.split_at(self.samples.len() / 3);
+        let most = |samples: &[Sample]| samples.iter().map(|sample| sample.resident).max();
+        if let (Some(early), Some(late)) = (most(early), most(late))
+            && late > early + early / 10 + GROWTH
+        {
+            faults.push(format!("memory grew from {early} to {late} octets"));
+        }
+        faults
+    }
+}
+
+/// Attempts by how they ended, in one line.
+pub(crate) fn said(ended: &BTreeMap<String, u64>) -> String {
+    ended.iter().map(|(how, count)| format!("{how}={count}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Outcomes that the attempts cause.
+const EXPLAINED: [&str; 6] = [
+    "finished",
+    "policy-denied",
+    "subscriber-gone",
+    "subscriber-idle",
+    "subscriber-malformed",
+    "subscriber-reset",
+];
+/// Descriptors that stay behind a load: two pools of 64 pipes, and a few.
+const DESCRIPTORS: usize = 2 * 64 * 2 + 16;
+/// Octets that memory may move by.
+const GROWTH: u64 = 4 << 20;

@@ -1,0 +1,102 @@
+//! Three network namespaces in a row: the client's, the gateway's, the origin's. Needs to run in
+//! private namespaces (`tests/in-namespaces`).
+
+use std::{
+    ffi::OsStr,
+    io,
+    process::{Child, Command, Stdio},
+};
+
+/// The client's namespace.
+pub const CLIENT: &str = "client";
+/// The gateway's namespace.
+pub const GATEWAY: &str = "gateway";
+/// The origin's namespace.
+pub const ORIGIN: &str = "origin";
+/// The gateway as the client sees it.
+pub const GATEWAY_ADDRESS: &str = "10.9.1.1";
+/// The origin.
+pub const ORIGIN_ADDRESS: &str = "10.9.2.2";
+
+/// Makes the namespaces, wires them, and gives every connection of a run a port.
+///
+/// # Errors
+///
+/// `ip` or `sysctl` is not there, or not permitted.
+pub fn make() -> io::Result<()> {
+    for name in [CLIENT, GATEWAY, ORIGIN] {
+        ip(&["netns", "add", name])?;
+        ip(&["-n", name, "link", "set", "lo", "up"])?;
+    }
+    for (far, number) in [(CLIENT, "1"), (ORIGIN, "2")] {
+        let (near, outer) = (format!("g{number}"), format!("o{number}"));
+        let end = ["netns", far];
+        ip(&[
+            &["link", "add", &near, "netns", GATEWAY, "type", "veth", "peer", "name", &outer],
+            &end[..],
+        ]
+        .concat())?;
+        let (here, there) = (format!("10.9.{number}.1/24"), format!("10.9.{number}.2/24"));
+        ip(&["-n", GATEWAY, "addr", "add", &here, "dev", &near])?;
+        ip(&["-n", far, "addr", "add", &there, "dev", &outer])?;
+        ip(&["-n", GATEWAY, "link", "set", &near, "up"])?;
+        ip(&["-n", far, "link", "set", &outer, "up"])?;
+        ip(&["-n", far, "route", "add", "default", "via", &format!("10.9.{number}.1")])?;
+    }
+    for name in [CLIENT, GATEWAY, ORIGIN] {
+        for setting in [
+            "net.ipv4.ip_forward=1",
+            "net.ipv4.ip_local_port_range=1024 65535",
+            "net.ipv4.tcp_tw_reuse=1",
+            "net.core.somaxconn=8192",
+            "net.ipv4.tcp_max_syn_backlog=8192",
+        ] {
+            ended(Command::new("ip").args(["netns", "exec", name, "sysctl", "-qw", setting]))?;
+        }
+    }
+    Ok(())
+}
+
+/// A program in one of the namespaces, silent but for standard error.
+pub fn command(namespace: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Waits until something listens on TCP `port`; false if nothing does after ten seconds.
+#[must_use]
+pub fn listens(namespace: &str, port: u16) -> bool {
+    for _ in 0..500 {
+        let mut probe = command(namespace, "ss");
+        let found = probe.args(["-Hltn", "sport", "=", &format!(":{port}")]).output();
+        if found.is_ok_and(|found| !found.stdout.is_empty()) {
+            return true;
+        }
+        // A pause that needs no clock of ours.
+        let _ = Command::new("sleep").arg("0.02").status();
+    }
+    false
+}
+
+/// Ends a process this program started, and everything of it.
+pub fn end(mut child: Child) {
+    for pid in crate::usage::family(child.id()).into_iter().rev() {
+        let _ = Command::new("kill").args(["-9", &pid.to_string()]).stderr(Stdio::null()).status();
+    }
+    let _ = child.wait();
+}
+
+fn ip(arguments: &[&str]) -> io::Result<()> {
+    ended(Command::new("ip").args(arguments))
+}
+
+fn ended(command: &mut Command) -> io::Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(io::Error::other(format!("{command:?}: {said}")))
+}
