@@ -55,6 +55,16 @@ pub enum Ncsi {
     Redirect,
 }
 
+/// What becomes of a live session that a new policy, or a new state of the SIM, denies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDenial {
+    /// It is closed at once.
+    Cut,
+    /// It gets the node's leave time to end by itself.
+    Drain,
+}
+
 /// Bounds of one subscriber of the class. Absent: the node's own bound holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
@@ -62,6 +72,8 @@ pub struct Limits {
     pub dns_qps: Option<u32>,
     /// Sessions open at once.
     pub sessions: Option<u32>,
+    /// New sessions a second.
+    pub sessions_per_second: Option<u32>,
     /// Bytes relayed in one day, both directions together.
     pub bytes_per_day: Option<u64>,
 }
@@ -73,6 +85,7 @@ pub struct Class {
     pub(crate) priority: u32,
     pub(crate) action: Action,
     pub(crate) ncsi: Ncsi,
+    pub(crate) on_denial: OnDenial,
     pub(crate) limits: Limits,
     pub(crate) matches: Vec<ClassMatch>,
     pub(crate) hostsets: Vec<Arc<str>>,
@@ -177,6 +190,12 @@ impl Class {
     #[must_use]
     pub fn ncsi(&self) -> Ncsi {
         self.ncsi
+    }
+
+    /// What becomes of a live session that is denied when it is judged again.
+    #[must_use]
+    pub fn on_denial(&self) -> OnDenial {
+        self.on_denial
     }
 
     /// The bounds of each subscriber.
@@ -293,6 +312,17 @@ impl Ncsi {
             Self::Deny => "deny",
             Self::Pass => "pass",
             Self::Redirect => "redirect",
+        }
+    }
+}
+
+impl OnDenial {
+    /// The name in a policy.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Drain => "drain",
         }
     }
 }

@@ -289,7 +289,7 @@ fn settings(policy: &Policy) -> Settings {
 }
 
 fn class_settings(class: &Class) -> Settings {
-    let Limits { dns_qps, sessions, bytes_per_day } = class.limits();
+    let Limits { dns_qps, sessions, sessions_per_second, bytes_per_day } = class.limits();
     let number =
         |limit: Option<u64>| limit.map_or_else(|| ABSENT.to_owned(), |limit| limit.to_string());
     vec![
@@ -297,7 +297,9 @@ fn class_settings(class: &Class) -> Settings {
         ("limits.bytes_per_day", number(bytes_per_day)),
         ("limits.dns_qps", number(dns_qps.map(u64::from))),
         ("limits.sessions", number(sessions.map(u64::from))),
+        ("limits.sessions_per_second", number(sessions_per_second.map(u64::from))),
         ("ncsi", class.ncsi().label().to_owned()),
+        ("on_denial", class.on_denial().label().to_owned()),
     ]
 }
 

@@ -19,7 +19,7 @@ use std::{net::IpAddr, ops::Range};
 use fields::{limit, text};
 
 use crate::{
-    class::{Action, Limits, Ncsi},
+    class::{Action, Limits, Ncsi, OnDenial},
     code::Code,
     diagnostic::{Fault, Findings},
     host::{HostName, HostPattern},
@@ -101,6 +101,7 @@ pub(crate) struct Class<'t> {
     pub(crate) has_hostsets: bool,
     pub(crate) hostsets: Vec<Spanned<&'t str>>,
     pub(crate) ncsi: Option<Spanned<Ncsi>>,
+    pub(crate) on_denial: Option<Spanned<OnDenial>>,
     pub(crate) limits: Limits,
     pub(crate) matches: Vec<Match<'t>>,
 }
@@ -294,6 +295,10 @@ impl<'t> Class<'t> {
                 let all = [Ncsi::Pass, Ncsi::Answer, Ncsi::Deny, Ncsi::Redirect];
                 fields::choice(value, &all.map(|mode| (mode.label(), mode)))
             }),
+            on_denial: fields.get("on_denial", findings, |value| {
+                let all = [OnDenial::Cut, OnDenial::Drain];
+                fields::choice(value, &all.map(|way| (way.label(), way)))
+            }),
             limits: fields
                 .table("limits", "[class.limits]", findings, read_limits)
                 .unwrap_or_default(),
@@ -315,6 +320,9 @@ fn read_limits(fields: &mut Fields<'_>, findings: &mut Findings) -> Limits {
             .map(Spanned::into_inner),
         sessions: fields
             .get("sessions", findings, fields::whole(1, u32::MAX))
+            .map(Spanned::into_inner),
+        sessions_per_second: fields
+            .get("sessions_per_second", findings, fields::whole(1, u32::MAX))
             .map(Spanned::into_inner),
         bytes_per_day: fields.get("bytes_per_day", findings, units::bytes).map(Spanned::into_inner),
     }

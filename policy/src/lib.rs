@@ -68,7 +68,7 @@ mod target;
 mod territory;
 
 pub use cases::{Case, Coverage, Expectation, Held, read_cases};
-pub use class::{Action, Apn, Class, ClassMatch, Limits, Ncsi, Subscriber};
+pub use class::{Action, Apn, Class, ClassMatch, Limits, Ncsi, OnDenial, Subscriber};
 pub use code::Code;
 pub use compile::{
     Compiled, Source, compile, compile_parts, compile_parts_unproven, compile_unproven,

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::{Terms, need_portal, sets::Sets, value};
 use crate::{
-    class::{Action, Class, ClassMatch, Ncsi},
+    class::{Action, Class, ClassMatch, Ncsi, OnDenial},
     code::Code,
     diagnostic::{Fault, Findings},
     document::{self, Document},
@@ -82,6 +82,7 @@ fn build_one(
         priority: *class.priority.as_ref()?.get_ref(),
         action: *class.action.as_ref()?.get_ref(),
         ncsi: value(class.ncsi.as_ref(), Ncsi::Pass),
+        on_denial: value(class.on_denial.as_ref(), OnDenial::Cut),
         limits: class.limits,
         matches: matches.collect(),
         hostsets,
