@@ -9,6 +9,7 @@ pub mod address;
 mod bind;
 mod cache;
 mod encrypted;
+mod inherited;
 mod limits;
 mod metrics;
 mod packets;
@@ -28,6 +29,7 @@ pub mod wire;
 
 pub use bind::BindError;
 pub use encrypted::{Encrypted, Identity, InvalidIdentity};
+pub use inherited::Inherited;
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use resolver::{ResolveError, Resolver};

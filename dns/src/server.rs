@@ -1,13 +1,15 @@
 //! The listeners: bound together or not at all, stopped together.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc};
+use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
+use socket2::Type;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     bind::BindError,
     encrypted::{Dialect, Door, Encrypted},
+    inherited::{self, Inherited},
     limits::Limits,
     metrics::Metrics,
     resolver::Resolver,
@@ -53,7 +55,7 @@ struct Listener {
 }
 
 impl Server {
-    /// Binds every address on UDP and TCP.
+    /// Binds every address on UDP and TCP, or goes on with the sockets that are `inherited`.
     ///
     /// # Errors
     ///
@@ -61,16 +63,17 @@ impl Server {
     #[expect(clippy::unused_async, reason = "sockets are registered with the runtime it needs")]
     pub async fn bind(
         settings: &Settings,
+        inherited: &mut Inherited,
         judge: Arc<dyn Judge>,
         resolver: Arc<Resolver>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, BindError> {
         let listeners = places(settings, &settings.listen)
-            .map(|place| bind_pair(place, settings.limits.udp_threads))
+            .map(|place| bind_pair(place, settings.limits.udp_threads, inherited))
             .collect::<Result<Vec<_>, _>>()?;
         let (tls, https) = (
-            bind_encrypted(settings, settings.tls.as_ref(), Dialect::Tls)?,
-            bind_encrypted(settings, settings.https.as_ref(), Dialect::Https)?,
+            bind_encrypted(settings, settings.tls.as_ref(), Dialect::Tls, inherited)?,
+            bind_encrypted(settings, settings.https.as_ref(), Dialect::Https, inherited)?,
         );
         let plain = listeners.iter().map(|listener| listener.address);
         let encrypted = tls.iter().chain(&https).map(|(_, address, _)| *address);
@@ -99,6 +102,25 @@ impl Server {
     #[must_use]
     pub fn https_addresses(&self) -> Vec<SocketAddr> {
         self.https.iter().map(|(_, address, _)| *address).collect()
+    }
+
+    /// One more descriptor of every listening socket, for a successor.
+    ///
+    /// # Errors
+    ///
+    /// There are no descriptors left.
+    pub fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        let mut sockets = Vec::new();
+        for Listener { udp, tcp, .. } in &self.listeners {
+            for socket in udp {
+                sockets.push(inherited::copy(&socket.as_fd())?);
+            }
+            sockets.push(inherited::copy(tcp)?);
+        }
+        for (listener, ..) in self.tls.iter().chain(&self.https) {
+            sockets.push(inherited::copy(listener)?);
+        }
+        Ok(sockets)
     }
 
     /// Serves until `stop`, then finishes what is under way within `DRAIN`.
@@ -158,21 +180,23 @@ fn bind_encrypted(
     settings: &Settings,
     wanted: Option<&Encrypted>,
     dialect: Dialect,
+    inherited: &mut Inherited,
 ) -> Result<Vec<(TcpListener, SocketAddr, Door)>, BindError> {
     let Some(Encrypted { listen, identity }) = wanted else { return Ok(Vec::new()) };
     let protocol = dialect.name();
     let door =
         Door::new(identity, dialect).map_err(|source| BindError::Identity { protocol, source })?;
-    let bind = |place: Place<'_>| {
+    let mut bind = |place: Place<'_>| {
         let address = place.address;
         let failed = |error: io::Error| BindError::Tcp { address, source: Arc::new(error) };
         // DNS over HTTPS is never steered to.
         let transparent = place.transparent && dialect == Dialect::Tls;
-        let listener = stream::bind(address, place.interface, transparent)?;
+        let taken = inherited.take(Type::STREAM, address, place.interface).pop();
+        let listener = stream::bind(address, place.interface, transparent, taken)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok((listener, address, door.clone()))
     };
-    places(settings, listen).map(bind).collect()
+    places(settings, listen).map(&mut bind).collect()
 }
 
 /// Whether what is sent to `upstream` surely arrives at `local`.
@@ -186,13 +210,19 @@ fn leads_to(upstream: SocketAddr, local: SocketAddr) -> bool {
 }
 
 /// One port on UDP and TCP. With port 0, UDP takes any and TCP may find it taken: then again.
-fn bind_pair(place: Place<'_>, threads: usize) -> Result<Listener, BindError> {
+fn bind_pair(
+    place: Place<'_>,
+    threads: usize,
+    inherited: &mut Inherited,
+) -> Result<Listener, BindError> {
     let Place { address, interface, transparent } = place;
     let mut attempt = 1;
     loop {
-        let udp = udp::Socket::bind(address, interface, transparent, threads)?;
+        let taken = inherited.take(Type::DGRAM, address, interface);
+        let udp = udp::Socket::bind(address, interface, transparent, threads, taken)?;
         let address = udp.first().map_or(address, udp::Socket::local);
-        match stream::bind(address, interface, transparent) {
+        let taken = inherited.take(Type::STREAM, address, interface).pop();
+        match stream::bind(address, interface, transparent, taken) {
             Ok(tcp) => {
                 let udp = udp.into_iter().map(Arc::new).collect();
                 return Ok(Listener { address, udp, tcp });

@@ -5,7 +5,7 @@
 
 mod connection;
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
 
 use socket2::{Domain, Protocol, Type};
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
@@ -24,8 +24,12 @@ pub(crate) fn bind(
     address: SocketAddr,
     interface: Option<&str>,
     transparent: bool,
+    inherited: Option<OwnedFd>,
 ) -> Result<TcpListener, BindError> {
     let failed = |error: io::Error| BindError::Tcp { address, source: Arc::new(error) };
+    if let Some(socket) = inherited {
+        return TcpListener::from_std(socket.into()).map_err(failed);
+    }
     let open = || -> io::Result<socket2::Socket> {
         let domain = Domain::for_address(address);
         let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;

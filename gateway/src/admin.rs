@@ -11,6 +11,7 @@ mod status;
 mod token;
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -26,6 +27,7 @@ pub(crate) use token::{Token, TokenError};
 
 use crate::{
     court::Court,
+    handover::{Inherited, Service, Sockets},
     log::{Audit, Pseudonyms},
     proxy::Sessions,
     reload::Reloader,
@@ -84,8 +86,16 @@ impl Admin {
     pub(crate) fn bind(
         config: &crate::config::AdminConfig,
         desk: Arc<Desk>,
+        inherited: &mut Inherited,
     ) -> Result<Self, AdminError> {
-        Ok(Self { listener: listener::Listener::bind(config)?, desk })
+        let socket = inherited.take(Service::Admin, config.listen).pop();
+        Ok(Self { listener: listener::Listener::bind(config, socket)?, desk })
+    }
+
+    /// Adds the listening socket to those that a successor gets.
+    pub(crate) fn pass_on(&self, sockets: &mut Sockets) -> io::Result<()> {
+        sockets.add(Service::Admin, self.address(), Arc::new(self.listener.copy()?));
+        Ok(())
     }
 
     /// The bound address.

@@ -3,7 +3,13 @@
 //! Everything that can fail at start fails here, before the first subscriber is served; what was
 //! bound until then is let go.
 
-use std::{fmt::Write as _, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    fmt::Write as _,
+    io,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, atomic::Ordering},
+};
 
 use policy::{Diagnostic, Snapshot};
 use prometheus::Registry;
@@ -15,8 +21,9 @@ use crate::{
     clock,
     config::{Config, ConfigError, EncryptedConfig, ProxyConfig, SteeringMode},
     court::Court,
+    handover::{InheritError, Inherited, Service, Sockets},
     log::{Audit, DecisionLog, Event, LogError, OpenError, Pseudonyms},
-    proxy::{self, Proxy, ProxySettings},
+    proxy::{self, Ending, Proxy, ProxySettings},
     reload::{Intake, ReloadError, Reloaded, Reloader, Trigger, Watch, WatchError},
     signature::KeyError,
     sims::{Bounds, HOME, Sims},
@@ -27,13 +34,15 @@ use crate::{
 pub(crate) struct App {
     node: String,
     dns: dns::Server,
-    proxy: Option<(Proxy, Duration)>,
+    proxy: Option<Proxy>,
+    ending: Ending,
     admin: Admin,
     desk: Arc<Desk>,
     reloader: Arc<Reloader>,
     watch: Option<Watch>,
     audit: Arc<Audit>,
     steering: Option<Arc<Steering>>,
+    sockets: Sockets,
     addresses: Addresses,
 }
 
@@ -56,11 +65,15 @@ pub(crate) enum StartError {
     #[error("the resolver's certificate cannot be used")]
     Identity(#[from] dns::InvalidIdentity),
     #[error(transparent)]
+    Inherit(#[from] InheritError),
+    #[error(transparent)]
     Log(#[from] LogError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error("a metric cannot be registered")]
     Metrics(#[from] prometheus::Error),
+    #[error("the listening sockets cannot be kept for a successor")]
+    PassOn(#[source] io::Error),
     #[error("the policy could not be put in force")]
     NotPublished,
     #[error(transparent)]
@@ -80,12 +93,16 @@ pub(crate) enum StartError {
 }
 
 impl App {
-    /// Reads the files, binds the listeners, loads the steering.
+    /// Reads the files, binds the listeners or takes over those `inherited`, loads the steering.
     ///
     /// # Errors
     ///
     /// Says what is in the way. Nothing stays bound, and no steering is left behind.
-    pub(crate) async fn start(path: &Path, allow_rollback: bool) -> Result<Self, StartError> {
+    pub(crate) async fn start(
+        path: &Path,
+        allow_rollback: bool,
+        mut inherited: Inherited,
+    ) -> Result<Self, StartError> {
         let (config, warnings) = Config::load(path)?;
         warn(&warnings);
         let registry = Registry::new();
@@ -119,16 +136,24 @@ impl App {
             limits: config.dns.limits,
         };
         let (asked, resolving) = (Arc::clone(&judge), Arc::clone(&resolver));
-        let dns = dns::Server::bind(&dns_settings, asked, resolving, dns_metrics).await?;
+        let dns = dns::Server::bind(
+            &dns_settings,
+            &mut inherited.take_dns(),
+            asked,
+            resolving,
+            dns_metrics,
+        )
+        .await?;
         let proxy = match &config.proxy {
             None => None,
             Some(wanted) => {
                 let settings = settings(wanted, config.steering.mode);
                 let metrics = proxy::Metrics::register(&registry)?;
-                Some((Proxy::bind(&settings, judge, resolver, metrics)?, wanted.drain_time))
+                Some(Proxy::bind(&settings, judge, resolver, metrics, &mut inherited)?)
             }
         };
-        let sessions = proxy.as_ref().map(|(proxy, _)| proxy.sessions());
+        let ending = ending(config.proxy.as_ref());
+        let sessions = proxy.as_ref().map(Proxy::sessions);
         let reloader = Arc::new(Reloader::new(
             intake,
             allow_rollback,
@@ -155,13 +180,14 @@ impl App {
             audit: Arc::clone(&audit),
             readiness: Readiness::default(),
         });
-        let admin = Admin::bind(&config.admin, Arc::clone(&desk))?;
+        let admin = Admin::bind(&config.admin, Arc::clone(&desk), &mut inherited)?;
+        let sockets = sockets(&admin, &dns, proxy.as_ref()).map_err(StartError::PassOn)?;
         let ports = Ports {
             dns: dns.addresses(),
             dot: dns.tls_addresses(),
             doh: dns.https_addresses(),
-            http: proxy.as_ref().map(|(proxy, _)| proxy.http_addresses()).unwrap_or_default(),
-            https: proxy.as_ref().map(|(proxy, _)| proxy.https_addresses()).unwrap_or_default(),
+            http: proxy.as_ref().map(Proxy::http_addresses).unwrap_or_default(),
+            https: proxy.as_ref().map(Proxy::https_addresses).unwrap_or_default(),
         };
         let steering = config
             .steering
@@ -174,7 +200,20 @@ impl App {
         }
         let addresses = Addresses { ports, admin: admin.address() };
         let node = config.node;
-        Ok(Self { node, dns, proxy, admin, desk, reloader, watch, audit, steering, addresses })
+        Ok(Self {
+            node,
+            dns,
+            proxy,
+            ending,
+            admin,
+            desk,
+            reloader,
+            watch,
+            audit,
+            steering,
+            sockets,
+            addresses,
+        })
     }
 
     /// One line with every bound address.
@@ -198,51 +237,94 @@ impl App {
         line
     }
 
-    /// Serves until `stop`, then drains and takes the steering away. Reloads on `hangup`.
+    /// Serves until it is asked to stop or another process has taken over; then drains. At a stop
+    /// it takes the steering away.
     ///
     /// Returns whether everything ended as it should. If a part broke, the steering stays.
-    pub(crate) async fn run(self, stop: CancellationToken, mut hangup: impl Hangup) -> bool {
-        let Self { node, dns, proxy, admin, desk, reloader, watch, audit, steering, .. } = self;
+    pub(crate) async fn run(self, mut outside: impl Outside) -> bool {
+        let Self { node, dns, proxy, ending, admin, desk, reloader, watch, .. } = self;
+        let Self { audit, steering, sockets, .. } = self;
         let mut serving = JoinSet::new();
-        if let Some(watch) = watch {
-            serving.spawn(watch.run(stop.clone()));
+        serving.spawn(dns.run(ending.stop.clone()));
+        if let Some(proxy) = proxy {
+            serving.spawn(proxy.run(ending.clone()));
         }
-        serving.spawn(dns.run(stop.clone()));
-        if let Some((proxy, drain_time)) = proxy {
-            serving.spawn(proxy.run(stop.clone(), drain_time));
-        }
-        // The admin API answers until the last session has drained.
+        // The policy is followed, and the admin API answers, until the last session has drained.
         let closing = CancellationToken::new();
+        let drained = CancellationToken::new();
         let mut answering = JoinSet::new();
         answering.spawn(admin.run(closing.clone()));
+        if let Some(watch) = watch {
+            answering.spawn(watch.run(drained.clone()));
+        }
         desk.readiness.listening();
         audit.write(&Event::Started { node: &node }, clock::now());
 
         let mut sound = true;
+        let mut successor = JoinSet::new();
+        let mut replaced = None;
         loop {
             tokio::select! {
-                () = stop.cancelled() => break,
-                () = hangup.next() => drop(reloader.reload(Trigger::Signal, false).await),
-                ended = serving.join_next() => {
-                    // Asked to stop, every part ends; only before is that a fault.
-                    if stop.is_cancelled() {
-                        sound &= !matches!(ended, Some(Err(_)));
+                wish = outside.next() => match wish {
+                    Wish::Stop => {
+                        // Nobody would stop a successor that is half way.
+                        if let Some(Ok(Ok(pid))) = successor.join_next().await {
+                            replaced = Some(pid);
+                        }
                         break;
                     }
+                    Wish::Reload => drop(reloader.reload(Trigger::Signal, false).await),
+                    Wish::Upgrade if successor.is_empty() => start_successor(&sockets, &mut successor),
+                    Wish::Upgrade => tracing::warn!("an upgrade is under way already"),
+                },
+                Some(ended) = successor.join_next() => match ended {
+                    Ok(Ok(pid)) => {
+                        replaced = Some(pid);
+                        break;
+                    }
+                    Ok(Err(error)) => tracing::error!(%error, "no successor; this process goes on"),
+                    Err(error) => tracing::error!(%error, "no successor; this process goes on"),
+                },
+                ended = serving.join_next() => {
                     tracing::error!(panicked = matches!(ended, Some(Err(_))), "a part ended by itself");
                     sound = false;
                     break;
                 }
             }
         }
-        desk.readiness.stopping();
-        stop.cancel();
-        while let Some(ended) = serving.join_next().await {
-            sound &= ended.is_ok();
+        drop(sockets);
+        match replaced {
+            Some(pid) => {
+                tracing::info!(pid, "another process serves; this one drains");
+                ending.is_replaced.store(true, Ordering::Release);
+                if let Some(steering) = &steering {
+                    steering.let_go();
+                }
+                audit.write(&Event::Replaced { node: &node, pid }, clock::now());
+                outside.replaced(pid);
+                closing.cancel();
+            }
+            None => desk.readiness.stopping(),
+        }
+        ending.stop.cancel();
+        loop {
+            tokio::select! {
+                ended = serving.join_next() => match ended {
+                    Some(ended) => sound &= ended.is_ok(),
+                    None => break,
+                },
+                wish = outside.next() => match wish {
+                    Wish::Stop => ending.hurry.cancel(),
+                    Wish::Reload => drop(reloader.reload(Trigger::Signal, false).await),
+                    Wish::Upgrade => tracing::warn!("this process ends"),
+                },
+            }
         }
         closing.cancel();
+        drained.cancel();
         while answering.join_next().await.is_some() {}
         match steering {
+            Some(_) if replaced.is_some() => {}
             // As after a killed process: what nobody serves is shut, not open.
             Some(_) if !sound => tracing::error!("the steering stays: everything is refused"),
             Some(steering) => {
@@ -258,10 +340,55 @@ impl App {
     }
 }
 
-/// Something that asks for a reload now and then.
-pub(crate) trait Hangup {
+/// What is around the process: wishes come in, and word goes out about who serves.
+pub(crate) trait Outside {
     /// Waits for the next wish.
-    fn next(&mut self) -> impl Future<Output = ()>;
+    fn next(&mut self) -> impl Future<Output = Wish>;
+
+    /// Says that `pid` serves in place of this process.
+    fn replaced(&mut self, pid: u32);
+}
+
+/// What is asked of a running gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Read the policy again.
+    Reload,
+    /// End; asked again, at once.
+    Stop,
+    /// Start another process and let it take over.
+    Upgrade,
+}
+
+/// Starts another process, and tells its number once it serves.
+fn start_successor(sockets: &Sockets, successor: &mut JoinSet<io::Result<u32>>) {
+    let sockets = sockets.clone();
+    successor.spawn_blocking(move || {
+        let mut successor = sockets.start_successor()?;
+        tracing::info!(pid = successor.pid(), "a successor starts");
+        successor.wait_until_it_serves()?;
+        Ok(successor.pid())
+    });
+}
+
+/// Every listening socket, for a successor.
+fn sockets(admin: &Admin, dns: &dns::Server, proxy: Option<&Proxy>) -> io::Result<Sockets> {
+    let mut sockets = Sockets::default();
+    for socket in dns.sockets()? {
+        sockets.add(Service::Dns, SocketAddr::from(([0, 0, 0, 0], 0)), Arc::new(socket));
+    }
+    admin.pass_on(&mut sockets)?;
+    if let Some(proxy) = proxy {
+        proxy.pass_on(&mut sockets)?;
+    }
+    Ok(sockets)
+}
+
+fn ending(proxy: Option<&ProxyConfig>) -> Ending {
+    let stop = CancellationToken::new();
+    let (drain, upgrade) =
+        proxy.map(|wanted| (wanted.drain_time, wanted.upgrade_time)).unwrap_or_default();
+    Ending::new(stop, drain, upgrade)
 }
 
 fn published(reloaded: Reloaded) -> Option<Arc<Snapshot>> {
@@ -283,6 +410,10 @@ fn settings(wanted: &ProxyConfig, mode: SteeringMode) -> ProxySettings {
             SteeringMode::Redirect => proxy::Steering::Redirect,
             SteeringMode::Tproxy => proxy::Steering::Tproxy,
         },
+        workers: wanted.workers.unwrap_or_else(|| {
+            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+        }),
+        egress: wanted.egress.clone(),
         limits: wanted.limits,
         mark: None,
     }

@@ -6,7 +6,7 @@
 mod read;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -105,10 +105,16 @@ pub(crate) struct ProxyConfig {
     pub(crate) http: Vec<SocketAddr>,
     /// Addresses for port 443.
     pub(crate) https: Vec<SocketAddr>,
+    /// Threads that serve; one a core, if it is not said.
+    pub(crate) workers: Option<usize>,
+    /// Addresses that origins are dialled from, in turn; the kernel's choice, if there are none.
+    pub(crate) egress: Vec<IpAddr>,
     /// Bounds.
     pub(crate) limits: Limits,
     /// What live sessions get to end by themselves at stop.
     pub(crate) drain_time: Duration,
+    /// The same in the old process of an upgrade.
+    pub(crate) upgrade_time: Duration,
 }
 
 /// The admin listener's settings.

@@ -12,6 +12,7 @@ mod clock;
 mod config;
 mod court;
 mod files;
+mod handover;
 mod log;
 mod proxy;
 mod reload;

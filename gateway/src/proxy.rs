@@ -13,29 +13,41 @@ mod listener;
 mod meter;
 mod metrics;
 mod outcome;
+mod pipes;
 mod quota;
 mod relay;
 pub(crate) mod retry;
 mod sessions;
+mod share;
 mod tls;
+mod worker;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::time::timeout;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, debug, debug_span, info, warn};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use self::{
-    dial::Dialer,
+    dial::{Dialer, Origins},
     http::HttpService,
-    listener::{AcceptError, Accepted, Listener},
-    outcome::{OurEnd, Outcome},
+    listener::Listener,
+    worker::Worker,
 };
 pub(crate) use self::{
     listener::BindError,
     metrics::Metrics,
     sessions::{Limits, SessionChange, Sessions, Standing},
 };
+use crate::handover::{Inherited, Service, Sockets};
 
 /// How subscribers' traffic comes to the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +80,33 @@ pub(crate) struct ProxySettings {
     pub(crate) mode: Steering,
     /// Bounds of every session.
     pub(crate) limits: Limits,
+    /// Threads that serve.
+    pub(crate) workers: usize,
+    /// Addresses that origins are dialled from, in turn; the kernel's choice, if there are none.
+    pub(crate) egress: Vec<IpAddr>,
     /// Mark (`SO_MARK`) of outgoing sockets, for an operator's own routing. Needs `CAP_NET_ADMIN`.
     pub(crate) mark: Option<u32>,
+}
+
+/// When and how the proxy ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Ending {
+    /// Accept nothing more, and let live sessions end.
+    pub(crate) stop: CancellationToken,
+    /// Another process has taken over: live sessions need not hurry.
+    pub(crate) is_replaced: Arc<AtomicBool>,
+    /// Wait no longer for live sessions.
+    pub(crate) hurry: CancellationToken,
+    /// What live sessions get at a stop.
+    pub(crate) drain_time: Duration,
+    /// What they get in a process that was replaced.
+    pub(crate) upgrade_time: Duration,
 }
 
 /// The bound proxy.
 pub(crate) struct Proxy {
     listeners: Vec<Listener>,
+    workers: usize,
     parts: Arc<Parts>,
     http: Arc<HttpService>,
 }
@@ -101,26 +133,31 @@ impl Proxy {
         judge: Arc<dyn dns::Judge>,
         resolver: Arc<dns::Resolver>,
         metrics: Arc<Metrics>,
+        inherited: &mut Inherited,
     ) -> Result<Self, BindError> {
-        let listen = |protocol, addresses: &[SocketAddr]| {
-            addresses
-                .iter()
-                .map(|address| Listener::bind(protocol, *address, settings.mode))
-                .collect::<Result<Vec<_>, _>>()
+        let workers = settings.workers;
+        let mut listen = |protocol: Protocol, addresses: &[SocketAddr]| {
+            let mut bind = |address: &SocketAddr| {
+                let sockets = inherited.take(protocol.service(), *address);
+                Listener::bind(protocol, *address, settings.mode, workers, sockets)
+            };
+            addresses.iter().map(&mut bind).collect::<Result<Vec<_>, _>>()
         };
         let mut listeners = listen(Protocol::Http, &settings.http)?;
         listeners.extend(listen(Protocol::Https, &settings.https)?);
         let bound = listeners.iter().map(Listener::address).collect();
+        let origins = Origins { mark: settings.mark, egress: settings.egress.clone() };
+        let dialer = Dialer::new(bound, settings.limits.dial_time, origins, Arc::clone(&metrics));
         let parts = Arc::new(Parts {
             judge,
             resolver,
-            dialer: Dialer::new(bound, settings.limits.dial_time, settings.mark),
+            dialer,
             sessions: Arc::new(Sessions::new(settings.limits, Arc::clone(&metrics))),
             limits: settings.limits,
             metrics,
         });
         let http = HttpService::new(Arc::clone(&parts));
-        Ok(Self { listeners, parts, http })
+        Ok(Self { listeners, workers, parts, http })
     }
 
     /// The bound addresses for HTTP.
@@ -138,101 +175,75 @@ impl Proxy {
         spoken.map(Listener::address).collect()
     }
 
+    /// Adds the listening sockets to those that a successor gets.
+    pub(crate) fn pass_on(&self, sockets: &mut Sockets) -> io::Result<()> {
+        for listener in &self.listeners {
+            for socket in listener.sockets() {
+                let copy = Arc::new(socket.as_fd().try_clone_to_owned()?);
+                sockets.add(listener.protocol().service(), listener.address(), copy);
+            }
+        }
+        Ok(())
+    }
+
     /// The live sessions, to judge them again when a policy is published.
     pub(crate) fn sessions(&self) -> Arc<Sessions> {
         Arc::clone(&self.parts.sessions)
     }
 
-    /// Serves until `stop`; then accepts nothing more, gives live sessions `drain` to end, and
+    /// Serves until it has to stop; then accepts nothing more, gives live sessions time to end, and
     /// closes the rest.
-    pub(crate) async fn run(self, stop: CancellationToken, drain: Duration) {
-        let accepting = TaskTracker::new();
-        let serving = TaskTracker::new();
-        for listener in self.listeners {
-            let (parts, http) = (Arc::clone(&self.parts), Arc::clone(&self.http));
-            let (stop, serving) = (stop.clone(), serving.clone());
-            accepting.spawn(accept(listener, parts, http, stop, serving));
+    ///
+    /// Each worker is a thread with a runtime and listening sockets of its own: a session lives
+    /// and ends on the core that accepted it.
+    pub(crate) async fn run(self, ending: Ending) {
+        let Self { listeners, workers, parts, http } = self;
+        // Whatever ends this task, the threads end as well.
+        let _stopping = [&ending.stop, &ending.hurry].map(|token| token.clone().drop_guard());
+        let listeners = Arc::new(listeners);
+        let mut watching = JoinSet::new();
+        let (watched, watch) = (Arc::clone(&parts), ending.stop.clone());
+        watching.spawn(async move { watched.dialer.watch_own_addresses(watch).await });
+        let drained = CancellationToken::new();
+        let (watched, watch) = (Arc::clone(&parts), drained.clone());
+        watching.spawn(async move { watched.sessions.watch_leaving(watch).await });
+        let mut working = JoinSet::new();
+        for number in 0..workers {
+            let worker = Worker::new(Arc::clone(&parts), Arc::clone(&http));
+            let (listeners, ending) = (Arc::clone(&listeners), ending.clone());
+            working.spawn_blocking(move || worker.run(listeners, (number, workers), &ending));
         }
-        let watch = stop.clone();
-        let parts = Arc::clone(&self.parts);
-        accepting.spawn(async move { parts.dialer.watch_own_addresses(watch).await });
-        accepting.close();
-        accepting.wait().await;
-        serving.close();
-        info!(sessions = self.parts.sessions.count(), "proxy drains");
-        self.parts.sessions.drain();
-        if timeout(drain, serving.wait()).await.is_err() {
-            self.parts.sessions.close_all();
-            serving.wait().await;
+        drop(listeners);
+        while let Some(ended) = working.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a worker cannot run"),
+                Err(broken) => tracing::error!(%broken, "a worker broke"),
+            }
+            if !ending.stop.is_cancelled() {
+                // The connections of its sockets would wait for ever: whoever watches must know.
+                break;
+            }
         }
+        drained.cancel();
+        while watching.join_next().await.is_some() {}
     }
 }
 
-/// Accepts on one listener until `stop`. No error of the network ends it.
-async fn accept(
-    listener: Listener,
-    parts: Arc<Parts>,
-    http: Arc<HttpService>,
-    stop: CancellationToken,
-    serving: TaskTracker,
-) {
-    let protocol = listener.protocol();
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok(accepted) => admit(accepted, protocol, &parts, &http, &serving),
-            Err(error @ AcceptError::Connection(_)) => {
-                parts.metrics.accept_failed(protocol);
-                debug!(%error, "accept failed");
-            }
-            Err(error @ AcceptError::Listener(_)) => {
-                parts.metrics.accept_failed(protocol);
-                warn!(%error, "accept failed");
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(ACCEPT_PAUSE) => {}
-                }
-            }
-        }
+impl Ending {
+    /// Ends with `stop`, where live sessions get `drain_time`.
+    pub(crate) fn new(
+        stop: CancellationToken,
+        drain_time: Duration,
+        upgrade_time: Duration,
+    ) -> Self {
+        let (is_replaced, hurry) = (Arc::default(), CancellationToken::new());
+        Self { stop, is_replaced, hurry, drain_time, upgrade_time }
     }
-}
 
-/// Opens a session for `accepted` in a task of its own, or refuses it by a reset.
-fn admit(
-    accepted: Accepted,
-    protocol: Protocol,
-    parts: &Arc<Parts>,
-    http: &Arc<HttpService>,
-    serving: &TaskTracker,
-) {
-    let Accepted { stream, subscriber, destination, port } = accepted;
-    let (limits, now) = (judge::class_limits(parts, subscriber), parts.judge.now());
-    let admission = parts.sessions.admit(subscriber, protocol, port, destination, limits, now);
-    let session = match admission {
-        Ok(session) => session,
-        Err(limit) => {
-            judge::refused(parts, subscriber, protocol, destination, policy::Reason::Limit);
-            parts.metrics.ended(protocol, Outcome::Us(OurEnd::Limit));
-            debug!(%limit, "session refused");
-            listener::reset(stream);
-            return;
-        }
-    };
-    let span = debug_span!("session", number = session.number());
-    let (parts, http) = (Arc::clone(parts), Arc::clone(http));
-    let serve = async move {
-        let outcome = match protocol {
-            // On the heap, so that it does not make the tasks of TLS sessions larger.
-            Protocol::Http => Box::pin(http.serve(stream, &session)).await,
-            Protocol::Https => tls::serve(stream, &session, &parts).await,
-        };
-        debug!(outcome = outcome.label(), "session ended");
-        session.end(outcome);
-    };
-    serving.spawn(serve.instrument(span));
+    fn time(&self) -> Duration {
+        if self.is_replaced.load(Ordering::Acquire) { self.upgrade_time } else { self.drain_time }
+    }
 }
 
 impl Protocol {
@@ -241,6 +252,13 @@ impl Protocol {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+        }
+    }
+
+    fn service(self) -> Service {
+        match self {
+            Self::Http => Service::Http,
+            Self::Https => Service::Https,
         }
     }
 
@@ -260,9 +278,6 @@ impl Protocol {
         }
     }
 }
-
-/// Pause after a failed accept: without it, running out of descriptors would burn a core.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ mod ruleset;
 use std::{
     io::{self, Write},
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 pub(crate) use ruleset::Ports;
@@ -25,6 +26,7 @@ use self::limits::RefusalLimits;
 pub(crate) struct Steering {
     config: SteeringConfig,
     limits: RefusalLimits,
+    is_let_go: AtomicBool,
 }
 
 /// Why steering could not be put in place or removed.
@@ -57,7 +59,8 @@ impl Steering {
         let limits = RefusalLimits::before(&left_behind());
         let text = ruleset::ruleset(config, ports, &limits.note())? + &ruleset::sets(policy);
         run_with_input("nft", &["-f", "-"], &text)?;
-        let steering = Self { config: config.clone(), limits };
+        let is_let_go = AtomicBool::new(false);
+        let steering = Self { config: config.clone(), limits, is_let_go };
         if let Err(error) = steering.install_routes() {
             // Half a steering would be worse than none: the caller exits, so take back the table.
             let _ = steering.remove();
@@ -69,7 +72,15 @@ impl Steering {
 
     /// Tells the kernel which addresses the policy lets pass by themselves.
     pub(crate) fn follow(&self, policy: &Policy) -> Result<(), SteeringError> {
+        if self.is_let_go.load(Ordering::Acquire) {
+            return Ok(());
+        }
         run_with_input("nft", &["-f", "-"], &ruleset::sets(policy))
+    }
+
+    /// Leaves the steering to the process that has taken over: it stays, and follows that one.
+    pub(crate) fn let_go(&self) {
+        self.is_let_go.store(true, Ordering::Release);
     }
 
     /// Takes away what [`Steering::install`] put in place. Everything is tried; the first failure
@@ -88,9 +99,11 @@ impl Steering {
         let (mark, table) = (self.config.mark.to_string(), self.config.table.to_string());
         for family in ["-4", "-6"] {
             let rule = ["fwmark", &mark, "lookup", &table];
-            // Rules are not unique: one that an earlier process left would stand twice.
-            while run("ip", &[&[family, "rule", "del"], &rule[..]].concat()).is_ok() {}
-            run("ip", &[&[family, "rule", "add"], &rule[..]].concat())?;
+            // Rules are not unique: one that an earlier process left would stand twice. It is not
+            // taken away first: sessions that go on need it all the time.
+            if listed(&[&[family, "rule", "show"], &rule[..]].concat()).is_empty() {
+                run("ip", &[&[family, "rule", "add"], &rule[..]].concat())?;
+            }
             let route = ["replace", "local", "default", "dev", "lo", "table", &table];
             run("ip", &[&[family, "route"], &route[..]].concat())?;
         }
@@ -124,6 +137,17 @@ fn left_behind() -> String {
         .stderr(Stdio::null())
         .output();
     listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+}
+
+/// What `ip` shows; empty if it shows nothing.
+fn listed(arguments: &[&str]) -> String {
+    let shown = Command::new("ip")
+        .args(arguments)
+        .env("PATH", PATH)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    shown.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
 fn run(program: &'static str, arguments: &[&str]) -> Result<(), SteeringError> {

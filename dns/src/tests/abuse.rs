@@ -156,7 +156,9 @@ async fn says_which_address_is_taken_and_leaves_nothing_bound() {
     let interfaces = Vec::new();
     let settings =
         Settings { listen, interfaces, tls: None, https: None, transparent: false, limits };
-    let error = Server::bind(&settings, judge, resolver, metrics).await.unwrap_err();
+    let error = Server::bind(&settings, &mut crate::Inherited::default(), judge, resolver, metrics)
+        .await
+        .unwrap_err();
     let expected = format!(
         "cannot listen on {} over UDP; another process has the port: stop it, or choose another \
          address in [dns]",

@@ -225,7 +225,7 @@ async fn listens_by_the_named_interfaces_only() {
         };
         let (judge, resolver) = (Arc::clone(&world.judge), Arc::clone(&world.resolver));
         let metrics = Metrics::register(&Registry::new()).unwrap();
-        Server::bind(&settings, judge, resolver, metrics).await
+        Server::bind(&settings, &mut crate::Inherited::default(), judge, resolver, metrics).await
     };
     assert_eq!(bind("lo").await.unwrap().addresses().len(), 1);
     let error = bind("nosuch0").await.unwrap_err();

@@ -221,7 +221,14 @@ async fn does_not_start_as_its_own_upstream() {
     let interfaces = Vec::new();
     let settings =
         Settings { listen, interfaces, tls: None, https: None, transparent: false, limits };
-    let bound = Server::bind(&settings, Arc::new(judge), Arc::new(resolver), metrics).await;
+    let bound = Server::bind(
+        &settings,
+        &mut crate::Inherited::default(),
+        Arc::new(judge),
+        Arc::new(resolver),
+        metrics,
+    )
+    .await;
     assert!(matches!(bound, Err(BindError::Loop { .. })));
 }
 

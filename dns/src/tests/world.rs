@@ -182,7 +182,10 @@ impl World {
         let interfaces = Vec::new();
         let settings = Settings { listen, interfaces, tls, https, transparent: false, limits };
         let (dyn_judge, shared) = (Arc::clone(&judge), Arc::clone(&resolver));
-        let server = Server::bind(&settings, dyn_judge, shared, metrics).await.unwrap();
+        let server =
+            Server::bind(&settings, &mut crate::Inherited::default(), dyn_judge, shared, metrics)
+                .await
+                .unwrap();
         let address = server.addresses()[0];
         let (tls, https) = (server.tls_addresses()[0], server.https_addresses()[0]);
         let stop = CancellationToken::new();

@@ -6,7 +6,7 @@
 use std::{
     io,
     net::{SocketAddr, UdpSocket},
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -52,17 +52,25 @@ pub(super) enum Source {
 }
 
 impl Socket {
-    /// Binds `count` sockets to `address`, on `interface` only if it is given.
+    /// Binds `count` sockets to `address`, on `interface` only if it is given; or goes on with those
+    /// that are `inherited`, all of them: questions may wait in each.
     pub(crate) fn bind(
         address: SocketAddr,
         interface: Option<&str>,
         transparent: bool,
         count: usize,
+        inherited: Vec<OwnedFd>,
     ) -> Result<Vec<Self>, BindError> {
         let failed = |error: io::Error| BindError::Udp { address, source: Arc::new(error) };
         let replies = transparent.then(|| Arc::new(Mutex::new(Replies::new())));
         let mut sockets: Vec<Self> = Vec::new();
-        for _ in 0..count.max(1) {
+        for socket in inherited {
+            let socket = UdpSocket::from(socket);
+            let local = socket.local_addr().map_err(failed)?;
+            sockets.push(Self { socket, local, replies: replies.clone() });
+        }
+        let missing = if sockets.is_empty() { count.max(1) } else { 0 };
+        for _ in 0..missing {
             let socket = open(address).map_err(failed)?;
             if transparent {
                 make_transparent(&socket, address)
@@ -82,6 +90,10 @@ impl Socket {
 
     pub(crate) fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 
     pub(super) fn descriptor(&self) -> RawFd {

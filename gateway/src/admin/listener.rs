@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, BufReader},
     net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -52,10 +53,17 @@ pub(crate) enum AdminError {
 }
 
 impl Listener {
-    pub(super) fn bind(config: &AdminConfig) -> Result<Self, AdminError> {
+    /// Binds, or goes on with the socket of the process before.
+    pub(super) fn bind(
+        config: &AdminConfig,
+        inherited: Option<OwnedFd>,
+    ) -> Result<Self, AdminError> {
         let failed = |source| AdminError::Bind { address: config.listen, source };
         let tls = config.tls.as_ref().map(acceptor).transpose()?;
-        let listener = std::net::TcpListener::bind(config.listen).map_err(failed)?;
+        let listener = match inherited {
+            Some(socket) => socket.into(),
+            None => std::net::TcpListener::bind(config.listen).map_err(failed)?,
+        };
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -64,6 +72,11 @@ impl Listener {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The socket once more, for a successor.
+    pub(super) fn copy(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
     }
 
     pub(super) async fn serve(self, routes: Router, stop: CancellationToken) {

@@ -11,11 +11,11 @@ use clap::Args;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::{App, Hangup, StartError},
+    app::{App, Outside, StartError, Wish},
     config::ConfigError,
+    handover::Inherited,
     log::{LogFormat, start_program_log},
     reload::ReloadError,
     report,
@@ -29,7 +29,9 @@ For example:
   postern run --config gateway.toml --log info,gateway::proxy=debug
 
 Prints one line with every bound address, then READY; the log goes to standard error.
-SIGHUP reloads the policy. SIGTERM drains, removes the steering and ends.
+SIGHUP reloads the policy. SIGTERM drains, removes the steering and ends; a second one
+ends at once. SIGUSR2 starts this program's file again and hands over to it: the new
+process serves, this one lets its sessions end.
 
 For example:
   postern run --config gateway.toml
@@ -42,6 +44,9 @@ pub(super) struct RunCommand {
     /// Accept a policy whose serial is below the one in force.
     #[arg(long)]
     allow_rollback: bool,
+    /// Take over from a running gateway. It starts its successor so, at SIGUSR2.
+    #[arg(long, hide = true)]
+    upgrade: bool,
     /// What to log: a level, or a list such as `info,gateway::proxy=debug`.
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -51,7 +56,7 @@ pub(super) struct RunCommand {
 }
 
 pub(super) fn run(command: RunCommand) -> ExitCode {
-    let RunCommand { config, allow_rollback, log, log_format } = command;
+    let RunCommand { config, allow_rollback, upgrade, log, log_format } = command;
     if let Err(error) = start_program_log(&log, log_format) {
         report::complain(&format!("--log {log}: {error}"));
         return ExitCode::from(2);
@@ -65,14 +70,19 @@ pub(super) fn run(command: RunCommand) -> ExitCode {
         }
     };
     runtime.block_on(async {
-        let app = match App::start(&config, allow_rollback).await {
+        let inherited = if upgrade { Inherited::receive() } else { Ok(Inherited::default()) };
+        let started = match inherited {
+            Ok(inherited) => App::start(&config, allow_rollback, inherited).await,
+            Err(error) => Err(error.into()),
+        };
+        let app = match started {
             Ok(app) => app,
             Err(error) => {
                 explain(&error);
                 return ExitCode::from(2);
             }
         };
-        match serve(app).await {
+        match serve(app, upgrade).await {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(2),
             Err(error) => {
@@ -83,11 +93,8 @@ pub(super) fn run(command: RunCommand) -> ExitCode {
     })
 }
 
-async fn serve(app: App) -> io::Result<bool> {
-    let stop = CancellationToken::new();
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let hangup = signal(SignalKind::hangup())?;
+async fn serve(app: App, upgrade: bool) -> io::Result<bool> {
+    let signals = Signals::take()?;
     {
         let mut out = io::stdout().lock();
         // Whoever started us may not care to read; that is no reason to stop.
@@ -95,21 +102,53 @@ async fn serve(app: App) -> io::Result<bool> {
         let _ = out.flush();
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
-    let signalled = stop.clone();
-    let ((), sound) = tokio::join!(
-        async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                () = signalled.cancelled() => return,
-                () = feed_watchdog() => {}
-            }
-            let _ = sd_notify::notify(&[NotifyState::Stopping]);
-            signalled.cancel();
-        },
-        app.run(stop, hangup),
-    );
-    Ok(sound)
+    if upgrade {
+        Inherited::tell_predecessor();
+    }
+    tokio::select! {
+        sound = app.run(signals) => Ok(sound),
+        () = feed_watchdog() => Ok(false),
+    }
+}
+
+/// The signals of an operator, and the word to systemd.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    upgrade: Signal,
+}
+
+impl Signals {
+    fn take() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            upgrade: signal(SignalKind::user_defined2())?,
+        })
+    }
+}
+
+impl Outside for Signals {
+    async fn next(&mut self) -> Wish {
+        tokio::select! {
+            Some(()) = self.hangup.recv() => Wish::Reload,
+            Some(()) = self.upgrade.recv() => Wish::Upgrade,
+            Some(()) = self.terminate.recv() => stopping(),
+            Some(()) = self.interrupt.recv() => stopping(),
+            else => std::future::pending().await,
+        }
+    }
+
+    fn replaced(&mut self, pid: u32) {
+        let _ = sd_notify::notify(&[NotifyState::MainPid(pid)]);
+    }
+}
+
+fn stopping() -> Wish {
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+    Wish::Stop
 }
 
 /// Tells systemd, twice as often as it asks for, that the runtime still turns.
@@ -121,14 +160,6 @@ async fn feed_watchdog() {
     loop {
         ticks.tick().await;
         let _ = sd_notify::notify(&[NotifyState::Watchdog]);
-    }
-}
-
-impl Hangup for Signal {
-    async fn next(&mut self) {
-        if self.recv().await.is_none() {
-            std::future::pending().await
-        }
     }
 }
 
@@ -153,10 +184,12 @@ fn explain(error: &StartError) {
         | StartError::Config(ConfigError::Read { .. })
         | StartError::Dns(_)
         | StartError::Identity(_)
+        | StartError::Inherit(_)
         | StartError::Key(_)
         | StartError::Log(_)
         | StartError::Metrics(_)
         | StartError::NotPublished
+        | StartError::PassOn(_)
         | StartError::Policy(_)
         | StartError::Proxy(_)
         | StartError::Resolver(_)

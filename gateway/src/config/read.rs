@@ -328,6 +328,13 @@ impl Findings {
         names.into_iter().map(Spanned::into_inner).collect()
     }
 
+    fn count(&mut self, number: Spanned<usize>) -> usize {
+        if *number.get_ref() == 0 {
+            self.error("GW0002", number.span(), "a limit of 0 would admit nobody", None);
+        }
+        number.into_inner()
+    }
+
     fn addresses(&mut self, texts: Vec<Spanned<String>>) -> Vec<SocketAddr> {
         texts.into_iter().filter_map(|text| self.parse(text)).collect()
     }

@@ -24,6 +24,8 @@ pub(crate) struct Audit {
 pub(crate) enum Event<'a> {
     /// The gateway is ready.
     Started { node: &'a str },
+    /// Another process took this one's place; its sessions end in their own time.
+    Replaced { node: &'a str, pid: u32 },
     /// The gateway ends.
     Stopped { node: &'a str },
     /// A policy came into force.

@@ -7,30 +7,51 @@ use std::{
     collections::BTreeSet,
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use ipnet::IpNet;
-use nix::ifaddrs::getifaddrs;
+use nix::{
+    ifaddrs::getifaddrs,
+    sys::socket::{setsockopt, sockopt},
+};
 use policy::{HostName, Reason, Rule, Snapshot};
+use prometheus::IntGauge;
 use socket2::SockRef;
 use tokio::{
     net::{TcpSocket, TcpStream},
-    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::outcome::{OriginEnd, OurEnd, Outcome};
+use super::{
+    metrics::Metrics,
+    outcome::{OriginEnd, OurEnd, Outcome},
+};
 
 /// Opens connections to origins.
 pub(super) struct Dialer {
     listeners: Vec<SocketAddr>,
     own_addresses: ArcSwap<BTreeSet<IpAddr>>,
     dial_time: Duration,
-    mark: Option<u32>,
+    origins: Origins,
+    turns: AtomicUsize,
+    metrics: Arc<Metrics>,
+}
+
+/// How sockets towards origins are made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origins {
+    /// Mark (`SO_MARK`).
+    pub(super) mark: Option<u32>,
+    /// Addresses to dial from, in turn; the kernel's choice for a family that has none here.
+    pub(super) egress: Vec<IpAddr>,
 }
 
 /// An open connection to an origin.
@@ -40,7 +61,13 @@ pub(super) struct Dialled {
     pub(super) address: SocketAddr,
     /// Every address the name has.
     pub(super) addresses: Vec<IpAddr>,
+    /// To be kept as long as the connection.
+    pub(super) counted: Counted,
 }
+
+/// One connection in the gauge of those to origins.
+#[derive(Debug)]
+pub(super) struct Counted(IntGauge);
 
 /// Why no connection could be had.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +99,16 @@ pub(super) enum DialError {
 }
 
 impl Dialer {
-    pub(super) fn new(listeners: Vec<SocketAddr>, dial_time: Duration, mark: Option<u32>) -> Self {
+    pub(super) fn new(
+        listeners: Vec<SocketAddr>,
+        dial_time: Duration,
+        origins: Origins,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let own_addresses = ArcSwap::from_pointee(host_addresses().unwrap_or_default());
-        Self { listeners, own_addresses, dial_time, mark }
+        metrics.local_ports(local_ports() * origins.egress.len().max(1));
+        let turns = AtomicUsize::new(0);
+        Self { listeners, own_addresses, dial_time, origins, turns, metrics }
     }
 
     /// Resolves `host` and connects to `port` of one of its addresses, or to the port the lab's
@@ -102,14 +136,15 @@ impl Dialer {
             let port = lab.ports.get(&port).copied().unwrap_or(port);
             let lifted = [lab.networks.as_slice(), rule.map_or(&[], Rule::networks)];
             let candidates = self.screened(&addresses, port, lifted)?;
-            let (stream, address) = race(candidates, self.mark).await?;
+            let counted = Counted::new(self.metrics.origin_connections());
+            let (stream, address) = self.race(candidates).await?;
             // An address the host took since its addresses were last listed.
             if stream.local_addr().is_ok_and(|local| local.ip() == address.ip())
                 && !is_lifted(address.ip(), lifted)
             {
                 return Err(DialError::Loop);
             }
-            Ok(Dialled { stream, address, addresses })
+            Ok(Dialled { stream, address, addresses, counted })
         };
         timeout(limit, dialled).await.unwrap_or(Err(DialError::TimedOut { limit }))
     }
@@ -151,6 +186,50 @@ impl Dialer {
         })
     }
 
+    /// Connects to the candidates in order, each a little after the one before or as soon as that
+    /// has failed; the first to answer wins (RFC 8305 section 5).
+    async fn race(
+        &self,
+        candidates: Vec<SocketAddr>,
+    ) -> Result<(TcpStream, SocketAddr), DialError> {
+        let count = candidates.len();
+        let mut waiting = candidates.into_iter();
+        let mut tries = FuturesUnordered::new();
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        loop {
+            let next = waiting.next();
+            let more = next.is_some();
+            if let Some(address) = next {
+                tries.push(self.connect(address));
+            }
+            tokio::select! {
+                biased;
+                // Cancel-safe: a finished try stays in the set.
+                tried = tries.next() => match tried {
+                    Some(Ok(connected)) => return Ok(connected),
+                    Some(Err(error)) => last = error,
+                    None if !more => return Err(DialError::Unreachable { count, last }),
+                    None => {}
+                },
+                () = sleep(STAGGER), if more => {}
+            }
+        }
+    }
+
+    async fn connect(&self, address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
+        let connecting = async {
+            let socket =
+                self.origins.socket(address, self.turns.fetch_add(1, Ordering::Relaxed))?;
+            socket.connect(address).await
+        };
+        let stream = connecting.await.inspect_err(|error| {
+            if error.kind() == io::ErrorKind::AddrNotAvailable {
+                self.metrics.local_ports_exhausted();
+            }
+        })?;
+        Ok((stream, address))
+    }
+
     /// Keeps the list of the host's own addresses fresh until `stop`.
     pub(super) async fn watch_own_addresses(&self, stop: CancellationToken) {
         loop {
@@ -163,6 +242,42 @@ impl Dialer {
                 self.own_addresses.store(Arc::new(found));
             }
         }
+    }
+}
+
+impl Origins {
+    /// A socket for a connection to `address`.
+    fn socket(&self, address: SocketAddr, turn: usize) -> io::Result<TcpSocket> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // Each write is a whole message of the subscriber.
+        socket.set_nodelay(true)?;
+        if let Some(mark) = self.mark {
+            SockRef::from(&socket).set_mark(mark)?;
+        }
+        let same = || self.egress.iter().filter(|from| from.is_ipv4() == address.is_ipv4());
+        if let Some(from) = turn.checked_rem(same().count()).and_then(|turn| same().nth(turn)) {
+            // The port is chosen with the connection, when the origin is known: ports are counted
+            // for each origin, not for all together (ip(7)).
+            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+            socket.bind(SocketAddr::new(*from, 0))?;
+        }
+        Ok(socket)
+    }
+}
+
+impl Counted {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -208,47 +323,14 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-/// Connects to the candidates in order, each a little after the one before or as soon as that has
-/// failed; the first to answer wins (RFC 8305 section 5).
-async fn race(
-    candidates: Vec<SocketAddr>,
-    mark: Option<u32>,
-) -> Result<(TcpStream, SocketAddr), DialError> {
-    let count = candidates.len();
-    let mut waiting = candidates.into_iter();
-    let mut tries = JoinSet::new();
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    loop {
-        let next = waiting.next();
-        let more = next.is_some();
-        if let Some(address) = next {
-            tries.spawn(connect(address, mark));
-        }
-        tokio::select! {
-            // Cancel-safe: a finished try stays in the set.
-            tried = tries.join_next() => match tried {
-                Some(Ok(Ok(connected))) => return Ok(connected),
-                Some(Ok(Err(error))) => last = error,
-                Some(Err(broken)) => last = io::Error::other(broken),
-                None if !more => return Err(DialError::Unreachable { count, last }),
-                None => {}
-            },
-            () = sleep(STAGGER), if more => {}
-        }
+/// Ports the kernel may choose from for one local address.
+fn local_ports() -> usize {
+    let text = std::fs::read_to_string(LOCAL_PORT_RANGE).unwrap_or_default();
+    let mut bounds = text.split_whitespace().filter_map(|bound| bound.parse::<usize>().ok());
+    match (bounds.next(), bounds.next()) {
+        (Some(first), Some(last)) => (last + 1).saturating_sub(first),
+        _ => 0,
     }
-}
-
-async fn connect(address: SocketAddr, mark: Option<u32>) -> io::Result<(TcpStream, SocketAddr)> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    if let Some(mark) = mark {
-        SockRef::from(&socket).set_mark(mark)?;
-    }
-    let stream = socket.connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, address))
 }
 
 /// Every address of the host's interfaces.
@@ -265,11 +347,46 @@ fn host_addresses() -> io::Result<BTreeSet<IpAddr>> {
 const STAGGER: Duration = Duration::from_millis(250);
 /// Addresses tried for one session.
 const MAX_CANDIDATES: usize = 8;
+const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const OWN_ADDRESSES_REFRESH: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn dialer(listeners: Vec<SocketAddr>, origins: Origins) -> Dialer {
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        Dialer::new(listeners, Duration::from_secs(1), origins, metrics)
+    }
+
+    #[tokio::test]
+    async fn egress_addresses_are_used_in_turn_and_each_port_more_than_once() {
+        let egress = ["127.0.0.7", "127.0.0.8", "::1"].map(|from| from.parse().unwrap()).to_vec();
+        let dialer = dialer(Vec::new(), Origins { egress, ..Origins::default() });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        let mut from = Vec::new();
+        for _ in 0..4 {
+            let (stream, _) = dialer.connect(open).await.unwrap();
+            from.push(stream.local_addr().unwrap().ip().to_string());
+        }
+        assert_eq!(from, ["127.0.0.7", "127.0.0.8", "127.0.0.7", "127.0.0.8"]);
+        let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+        let (stream, _) = dialer.connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(stream.local_addr().unwrap().is_ipv6());
+        // Only a port of the whole address would be taken with the bind.
+        let range = local_ports();
+        assert!(range > 1_000, "{range}");
+    }
+
+    #[tokio::test]
+    async fn egress_address_that_is_not_ours_is_counted_as_no_port() {
+        let egress = vec!["192.0.2.7".parse().unwrap()];
+        let dialer = dialer(Vec::new(), Origins { egress, ..Origins::default() });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        assert!(dialer.connect(listener.local_addr().unwrap()).await.is_err());
+        assert_eq!(dialer.metrics.exhausted(), 1);
+    }
 
     #[test]
     fn families_take_turns_and_ipv6_is_first() {
@@ -285,7 +402,7 @@ mod tests {
     fn guard_holds_at_the_dial() {
         let lifted: [IpNet; 1] = ["127.0.0.0/8".parse().unwrap()];
         let listeners = vec!["0.0.0.0:8443".parse().unwrap(), "[::]:8443".parse().unwrap()];
-        let dialer = Dialer::new(listeners, Duration::from_secs(1), None);
+        let dialer = dialer(listeners, Origins::default());
         for (address, port, networks, expected) in [
             ("192.0.2.1", 443, &lifted[..0], "dialled"),
             ("2001:db8::1", 443, &lifted[..0], "dialled"),
@@ -319,9 +436,10 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
         let shut = SocketAddr::from(([127, 0, 0, 2], open.port()));
-        let (_, address) = race(vec![shut, open], None).await.unwrap();
+        let dialer = dialer(Vec::new(), Origins::default());
+        let (_, address) = dialer.race(vec![shut, open]).await.unwrap();
         assert_eq!(address, open);
-        let failed = race(vec![shut], None).await.unwrap_err();
+        let failed = dialer.race(vec![shut]).await.unwrap_err();
         assert!(matches!(failed, DialError::Unreachable { count: 1, .. }), "{failed:?}");
     }
 
@@ -339,7 +457,8 @@ mod tests {
         }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let open = listener.local_addr().unwrap();
-        let raced = timeout(STAGGER * 4, race(vec![hung, open], None)).await;
+        let dialer = dialer(Vec::new(), Origins::default());
+        let raced = timeout(STAGGER * 4, dialer.race(vec![hung, open])).await;
         assert_eq!(raced.expect("waited for the silent one").unwrap().1, open);
     }
 }

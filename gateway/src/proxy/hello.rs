@@ -75,6 +75,11 @@ impl HelloReader {
         self.octets.is_empty()
     }
 
+    /// Whether nothing came behind the hello.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.read == self.octets.len()
+    }
+
     /// Everything that arrived, unchanged: the records of the hello, then what came behind them
     /// (early data, for one), which nobody has judged.
     pub(crate) fn into_parts(mut self) -> (Vec<u8>, Vec<u8>) {

@@ -63,7 +63,8 @@ impl HttpService {
     }
 
     /// Serves one connection until it ends, or has to end.
-    pub(super) async fn serve(&self, stream: TcpStream, session: &Session) -> Outcome {
+    pub(super) async fn serve(&self, stream: std::net::TcpStream, session: &Session) -> Outcome {
+        let Ok(stream) = TcpStream::from_std(stream) else { return Outcome::Us(OurEnd::Broken) };
         tokio::select! {
             outcome = session.cut() => outcome,
             outcome = self.converse(stream, session) => outcome,

@@ -2,25 +2,36 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
+    sync::Arc,
     time::Duration,
 };
 
 use nix::sys::socket::{getsockopt, sockopt};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::unix::AsyncFd;
 
 use super::{Protocol, Steering};
 
-/// One bound socket.
+/// One bound address: a socket or more for each worker, among which the kernel spreads connections.
 pub(super) struct Listener {
-    socket: TcpListener,
+    sockets: Vec<Arc<TcpListener>>,
     address: SocketAddr,
     protocol: Protocol,
     mode: Steering,
 }
 
-/// One accepted connection.
+/// One worker's socket of a listener, registered with that worker's runtime.
+pub(super) struct Door {
+    socket: AsyncFd<Arc<TcpListener>>,
+    address: SocketAddr,
+    protocol: Protocol,
+    mode: Steering,
+}
+
+/// One accepted connection, registered with no runtime yet.
 pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     /// Whom it came from.
@@ -95,25 +106,33 @@ pub(crate) enum BindError {
 }
 
 impl Listener {
-    /// Binds and listens.
+    /// Binds and listens, with a socket for each of `workers`; or goes on with the sockets of the
+    /// process before, all of them: connections may wait in each.
     pub(super) fn bind(
         protocol: Protocol,
         address: SocketAddr,
         mode: Steering,
+        workers: usize,
+        inherited: Vec<OwnedFd>,
     ) -> Result<Self, BindError> {
         let failed = |source| BindError::Socket { address, protocol, source };
-        if address.port() != 0 {
+        if address.port() != 0 && inherited.is_empty() {
             // With SO_REUSEPORT a second gateway would take every other session unnoticed.
             probe(address, mode).map_err(|error| refused(error, protocol, address))?;
         }
-        let socket = open(address, mode).map_err(|error| refused(error, protocol, address))?;
-        socket.set_reuse_port(true).map_err(failed)?;
-        socket.bind(&address.into()).map_err(|error| refused(error, protocol, address))?;
-        socket.listen(BACKLOG).map_err(failed)?;
-        socket.set_nonblocking(true).map_err(failed)?;
-        let socket = TcpListener::from_std(socket.into()).map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address, protocol, mode })
+        let mut sockets: Vec<_> =
+            inherited.into_iter().map(|socket| Arc::new(TcpListener::from(socket))).collect();
+        let mut bound = match sockets.first() {
+            Some(socket) => socket.local_addr().map_err(failed)?,
+            None => address,
+        };
+        while sockets.len() < workers.max(1) {
+            let socket = listen(protocol, bound, mode)?;
+            // Port 0 is any port for the first, and that port for the others.
+            bound = socket.local_addr().map_err(failed)?;
+            sockets.push(Arc::new(socket));
+        }
+        Ok(Self { sockets, address: bound, protocol, mode })
     }
 
     /// The bound address.
@@ -126,32 +145,66 @@ impl Listener {
         self.protocol
     }
 
-    /// Accepts one connection. Cancel-safe.
+    /// The sockets, at least one for each worker.
+    pub(super) fn sockets(&self) -> &[Arc<TcpListener>] {
+        &self.sockets
+    }
+
+    /// Registers the sockets of one of `workers` with the runtime it runs in.
+    pub(super) fn doors(&self, worker: usize, workers: usize) -> io::Result<Vec<Door>> {
+        let Self { address, protocol, mode, .. } = *self;
+        let own = self.sockets.iter().skip(worker).step_by(workers.max(1));
+        own.map(|socket| {
+            #[expect(
+                deprecated,
+                reason = "the descriptor lives as long as what is registered; the other way in \
+                          would be unsafe code"
+            )]
+            let socket = AsyncFd::new(Arc::clone(socket))?;
+            Ok(Door { socket, address, protocol, mode })
+        })
+        .collect()
+    }
+}
+
+impl Door {
+    /// What is spoken on it.
+    pub(super) fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Waits until there are connections, and gives each to `take`; says whether there were more
+    /// than it takes at once. Cancel-safe.
     ///
     /// # Errors
     ///
     /// Tells a connection that failed from a listener that does: only the second is worth a pause.
-    pub(super) async fn accept(&self) -> Result<Accepted, AcceptError> {
-        let (stream, peer) = self.socket.accept().await.map_err(|error| {
-            let kinds = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
-            if kinds.contains(&error.kind()) {
-                AcceptError::Connection(error)
-            } else {
-                AcceptError::Listener(error)
-            }
-        })?;
-        let destination = self.destination(&stream).map_err(AcceptError::Connection)?;
-        Ok(Accepted {
-            subscriber: peer.ip().to_canonical(),
-            port: destination.map_or_else(|| self.protocol.default_port(), |to| to.port()),
-            destination,
-            stream,
-        })
+    pub(super) async fn accept(&self, mut take: impl FnMut(Accepted)) -> Result<bool, AcceptError> {
+        let mut ready = self.socket.readable().await.map_err(AcceptError::Listener)?;
+        for _ in 0..BURST {
+            let Ok(accepted) = ready.try_io(|socket| accept(socket.get_ref())) else {
+                return Ok(false);
+            };
+            let (stream, peer) = accepted.map_err(|error| {
+                let kinds = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset];
+                if kinds.contains(&error.kind()) {
+                    AcceptError::Connection(error)
+                } else {
+                    AcceptError::Listener(error)
+                }
+            })?;
+            let destination = self.destination(&stream).map_err(AcceptError::Connection)?;
+            take(Accepted {
+                subscriber: peer.ip().to_canonical(),
+                port: destination.map_or_else(|| self.protocol.default_port(), |to| to.port()),
+                destination,
+                stream,
+            });
+        }
+        Ok(true)
     }
 
     fn destination(&self, stream: &TcpStream) -> io::Result<Option<SocketAddr>> {
-        // Each write is a whole message of the peer; waiting for more would only add delay.
-        stream.set_nodelay(true)?;
         match self.mode {
             Steering::Tproxy => stream.local_addr().map(Some),
             Steering::Redirect => redirected(stream, self.address).map(Some),
@@ -160,11 +213,36 @@ impl Listener {
     }
 }
 
+/// One connection, in one system call.
+fn accept(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = acceptfrom_with(socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    // The kernel gives no address for a peer that is gone already.
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((stream.into(), peer.ok_or(io::ErrorKind::ConnectionAborted)?))
+}
+
 /// Closes `stream` by a reset, so that the peer learns of it at once.
 pub(super) fn reset(stream: TcpStream) {
     // A socket that cannot be told so is closed anyway.
     let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     drop(stream);
+}
+
+fn listen(
+    protocol: Protocol,
+    address: SocketAddr,
+    mode: Steering,
+) -> Result<TcpListener, BindError> {
+    let failed = |source| BindError::Socket { address, protocol, source };
+    let socket = open(address, mode).map_err(|error| refused(error, protocol, address))?;
+    socket.set_reuse_port(true).map_err(failed)?;
+    // Accepted connections inherit it. Each write is a whole message of a peer; waiting for more
+    // would only add delay.
+    socket.set_tcp_nodelay(true).map_err(failed)?;
+    socket.bind(&address.into()).map_err(|error| refused(error, protocol, address))?;
+    socket.listen(BACKLOG).map_err(failed)?;
+    socket.set_nonblocking(true).map_err(failed)?;
+    Ok(socket.into())
 }
 
 fn probe(address: SocketAddr, mode: Steering) -> io::Result<()> {
@@ -217,3 +295,5 @@ fn redirected(stream: &TcpStream, listener: SocketAddr) -> io::Result<SocketAddr
 
 /// Connections the kernel keeps for us until they are accepted; `net.core.somaxconn` caps it.
 const BACKLOG: i32 = 4096;
+/// Connections accepted before the sessions that are open get a turn.
+const BURST: usize = 64;

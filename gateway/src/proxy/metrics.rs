@@ -1,6 +1,6 @@
 //! Every metric of the proxy.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use prometheus::{
     IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
@@ -12,17 +12,20 @@ use super::{Protocol, outcome::Outcome};
 pub(crate) struct Metrics {
     http: Handles,
     https: Handles,
-    outcomes: IntCounterVec,
     to_origin: IntCounter,
     to_subscriber: IntCounter,
     destination_mismatch: IntCounter,
     metered: IntGauge,
-    requests: IntCounterVec,
+    requests: BTreeMap<&'static str, IntCounter>,
+    origin_connections: IntGauge,
+    local_ports: IntGauge,
+    local_ports_exhausted: IntCounter,
 }
 
 struct Handles {
     open: IntGauge,
     accept_failures: IntCounter,
+    outcomes: BTreeMap<&'static str, IntCounter>,
 }
 
 /// Which way bytes were relayed.
@@ -45,23 +48,26 @@ impl Metrics {
         let failures =
             registered(registry, IntCounterVec::new(opts(ACCEPT_FAILURES), &["protocol"])?)?;
         let bytes = registered(registry, IntCounterVec::new(opts(BYTES), &["direction"])?)?;
+        let outcomes = IntCounterVec::new(opts(OUTCOMES), &["protocol", "outcome"])?;
+        let outcomes = registered(registry, outcomes)?;
+        let requests = registered(registry, IntCounterVec::new(opts(REQUESTS), &["outcome"])?)?;
+        // Made once: they are there from the start, so that a rate over the first one is not lost,
+        // and no session has to look them up.
+        let each = |counter: &dyn Fn(&str) -> IntCounter| {
+            Outcome::EACH
+                .map(Outcome::label)
+                .into_iter()
+                .map(|label| (label, counter(label)))
+                .collect()
+        };
         let handles = |protocol: Protocol| Handles {
             open: open.with_label_values(&[protocol.label()]),
             accept_failures: failures.with_label_values(&[protocol.label()]),
+            outcomes: each(&|outcome| outcomes.with_label_values(&[protocol.label(), outcome])),
         };
-        let outcomes = IntCounterVec::new(opts(OUTCOMES), &["protocol", "outcome"])?;
-        let requests = IntCounterVec::new(opts(REQUESTS), &["outcome"])?;
-        // Present from the start, so that a rate over the first one is not lost.
-        for outcome in Outcome::EACH.map(Outcome::label) {
-            requests.with_label_values(&[outcome]);
-            for protocol in [Protocol::Http, Protocol::Https] {
-                outcomes.with_label_values(&[protocol.label(), outcome]);
-            }
-        }
         Ok(Arc::new(Self {
             http: handles(Protocol::Http),
             https: handles(Protocol::Https),
-            outcomes: registered(registry, outcomes)?,
             to_origin: bytes.with_label_values(&[Direction::ToOrigin.label()]),
             to_subscriber: bytes.with_label_values(&[Direction::ToSubscriber.label()]),
             destination_mismatch: registered(
@@ -69,7 +75,16 @@ impl Metrics {
                 IntCounter::with_opts(opts(DESTINATION_MISMATCH))?,
             )?,
             metered: registered(registry, IntGauge::with_opts(opts(METERED))?)?,
-            requests: registered(registry, requests)?,
+            requests: each(&|outcome| requests.with_label_values(&[outcome])),
+            origin_connections: registered(
+                registry,
+                IntGauge::with_opts(opts(ORIGIN_CONNECTIONS))?,
+            )?,
+            local_ports: registered(registry, IntGauge::with_opts(opts(LOCAL_PORTS))?)?,
+            local_ports_exhausted: registered(
+                registry,
+                IntCounter::with_opts(opts(LOCAL_PORTS_EXHAUSTED))?,
+            )?,
         }))
     }
 
@@ -84,12 +99,16 @@ impl Metrics {
 
     /// Counts the end of a session, or of one that was never opened.
     pub(super) fn ended(&self, protocol: Protocol, outcome: Outcome) {
-        self.outcomes.with_label_values(&[protocol.label(), outcome.label()]).inc();
+        if let Some(counter) = self.handles(protocol).outcomes.get(outcome.label()) {
+            counter.inc();
+        }
     }
 
     /// Counts one HTTP request.
     pub(super) fn requested(&self, outcome: Outcome) {
-        self.requests.with_label_values(&[outcome.label()]).inc();
+        if let Some(counter) = self.requests.get(outcome.label()) {
+            counter.inc();
+        }
     }
 
     pub(super) fn accept_failed(&self, protocol: Protocol) {
@@ -107,6 +126,25 @@ impl Metrics {
     /// Says of how many subscribers bytes are counted.
     pub(super) fn metered(&self, subscribers: usize) {
         self.metered.set(i64::try_from(subscribers).unwrap_or(i64::MAX));
+    }
+
+    /// The gauge of connections to origins.
+    pub(super) fn origin_connections(&self) -> &IntGauge {
+        &self.origin_connections
+    }
+
+    /// Says how many connections to one origin address there is room for.
+    pub(super) fn local_ports(&self, ports: usize) {
+        self.local_ports.set(i64::try_from(ports).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn local_ports_exhausted(&self) {
+        self.local_ports_exhausted.inc();
+    }
+
+    #[cfg(test)]
+    pub(super) fn exhausted(&self) -> u64 {
+        self.local_ports_exhausted.get()
     }
 
     pub(super) fn destination_mismatched(&self) {
@@ -155,6 +193,16 @@ const DESTINATION_MISMATCH: (&str, &str) = (
     "postern_destination_mismatch_total",
     "Allowed sessions whose subscriber had chosen an address the name does not resolve to here; \
      the name's own address was dialled instead.",
+);
+const ORIGIN_CONNECTIONS: (&str, &str) =
+    ("postern_origin_connections", "Connections to origins that are open or being opened.");
+const LOCAL_PORTS: (&str, &str) = (
+    "postern_local_ports",
+    "Local ports for connections to one origin address and port, all egress addresses together.",
+);
+const LOCAL_PORTS_EXHAUSTED: (&str, &str) = (
+    "postern_local_ports_exhausted_total",
+    "Connections to origins that found no local port; more egress addresses are the cure.",
 );
 const METERED: (&str, &str) = (
     "postern_metered_subscribers",

@@ -4,27 +4,31 @@
 //! [`Sessions::rejudge`]; one that is not yet named meets the new policy when it names itself.
 
 mod spending;
+mod watch;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
+use futures_util::task::AtomicWaker;
 use jiff::Timestamp;
 use policy::{Decision, HostName, Reason, Snapshot, Subject, Verdict};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Protocol,
-    meter::Meter,
-    metrics::Metrics,
+    meter::{Flow, Meter},
+    metrics::{Direction, Metrics},
     outcome::{OurEnd, Outcome, PolicyEnd},
     quota::{Account, QuotaLimit, Quotas, ROOM},
+    share,
 };
 
 /// Bounds of the proxy.
@@ -38,10 +42,16 @@ pub(crate) struct Limits {
     pub(crate) idle_limit: Duration,
     /// From the verdict to a connected origin, resolution included.
     pub(crate) dial_time: Duration,
+    /// From the publication that denies a session of a class that drains to its end.
+    pub(crate) leave_time: Duration,
     /// Sessions of all subscribers together.
     pub(crate) sessions: usize,
+    /// Sessions of all subscribers together that have not said yet whom they want to reach.
+    pub(crate) hellos: usize,
     /// Sessions of one subscriber, unless its class says otherwise.
     pub(crate) sessions_per_subscriber: usize,
+    /// New sessions a second of one subscriber, unless its class says otherwise.
+    pub(crate) sessions_per_second: u32,
 }
 
 /// Every live session.
@@ -49,15 +59,22 @@ pub(crate) struct Sessions {
     limits: Limits,
     metrics: Arc<Metrics>,
     numbers: AtomicU64,
+    open: Shared,
+    unjudged: Shared,
     draining: CancellationToken,
-    table: Mutex<Table>,
+    parts: Box<[Mutex<Part>]>,
     quotas: Quotas,
+    leaving: watch::Leaving,
 }
 
+/// Live sessions under one lock, by their numbers.
+type Part = HashMap<u64, Arc<Live>>;
+
+/// How much of something is taken, and by how many subscribers.
 #[derive(Default)]
-struct Table {
-    live: BTreeMap<u64, Arc<Live>>,
-    per_subscriber: HashMap<IpAddr, usize>,
+struct Shared {
+    total: AtomicUsize,
+    holders: AtomicUsize,
 }
 
 /// What is known of one live session.
@@ -66,11 +83,24 @@ pub(super) struct Live {
     protocol: Protocol,
     port: u16,
     destination: Option<SocketAddr>,
-    account: Option<Arc<Account>>,
-    exhausted: AtomicBool,
+    account: Arc<Account>,
+    is_unjudged: AtomicBool,
     named: Mutex<Option<Named>>,
-    revoked: CancellationToken,
-    closed: CancellationToken,
+    fate: AtomicU8,
+    waker: AtomicWaker,
+}
+
+/// Whether a session has to end, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It goes on.
+    None,
+    /// The policy denies it.
+    Revoked,
+    /// Its subscriber may move no more bytes.
+    Exhausted,
+    /// The gateway stops.
+    Closed,
 }
 
 #[derive(Clone)]
@@ -118,9 +148,21 @@ pub(crate) struct Standing {
 /// A session limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SessionLimit {
-    /// All subscribers together.
-    #[error("{limit} sessions are open; at most {limit}")]
+    /// All subscribers together, or this one's share of what is left.
+    #[error("{open} sessions are open; at most {limit}, and less than an equal share at the end")]
     Total {
+        /// How many are open.
+        open: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// All subscribers together, before a verdict.
+    #[error(
+        "{open} sessions wait for a hello; at most {limit}, and less than an equal share at the end"
+    )]
+    Hellos {
+        /// How many wait.
+        open: usize,
         /// The limit.
         limit: usize,
     },
@@ -130,7 +172,7 @@ pub(crate) enum SessionLimit {
         /// The limit.
         limit: usize,
     },
-    /// The bytes of one subscriber.
+    /// The bytes or the pace of one subscriber.
     #[error(transparent)]
     Quota(#[from] QuotaLimit),
 }
@@ -141,9 +183,12 @@ impl Sessions {
             limits,
             metrics,
             numbers: AtomicU64::new(1),
+            open: Shared::default(),
+            unjudged: Shared::default(),
             draining: CancellationToken::new(),
-            table: Mutex::default(),
+            parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             quotas: Quotas::new(ROOM),
+            leaving: watch::Leaving::default(),
         }
     }
 
@@ -163,35 +208,65 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Session, SessionLimit> {
         let key = subscriber_key(subscriber);
-        let account = self.quotas.open(key, class_limits.bytes_per_day, now)?;
+        let pace = class_limits.sessions_per_second.unwrap_or(self.limits.sessions_per_second);
+        let account = self.quotas.open(key, class_limits.bytes_per_day, pace, now)?;
         self.metrics.metered(self.quotas.count());
-        let class_limit = class_limits.sessions.and_then(|limit| usize::try_from(limit).ok());
+        let each = class_limits.sessions.and_then(|limit| usize::try_from(limit).ok());
+        self.take(&account, each.unwrap_or(self.limits.sessions_per_subscriber))
+            .inspect_err(|_| self.quotas.close(key, &account))?;
         let live = Arc::new(Live {
             subscriber,
             protocol,
             port,
             destination,
             account,
-            exhausted: AtomicBool::new(false),
+            is_unjudged: AtomicBool::new(true),
             named: Mutex::default(),
-            revoked: CancellationToken::new(),
-            closed: CancellationToken::new(),
+            fate: AtomicU8::new(Fate::None.number()),
+            waker: AtomicWaker::new(),
         });
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).admit(
-            number,
-            Arc::clone(&live),
-            self.limits.sessions,
-            class_limit.unwrap_or(self.limits.sessions_per_subscriber),
-        )?;
+        self.part(number).insert(number, Arc::clone(&live));
         self.metrics.opened(protocol);
         let outcome = Outcome::Us(OurEnd::Broken);
         Ok(Session { sessions: Arc::clone(self), live, number, outcome })
     }
 
+    /// Takes a place for one session of `account`, which may have `each` of them.
+    fn take(&self, account: &Account, each: usize) -> Result<(), SessionLimit> {
+        let own = account.open.load(Ordering::Relaxed);
+        if own >= each {
+            return Err(SessionLimit::Subscriber { limit: each });
+        }
+        let limit = self.limits.sessions;
+        if let Err(open) = self.open.admits(own, limit) {
+            return Err(SessionLimit::Total { open, limit });
+        }
+        let limit = self.limits.hellos;
+        if let Err(open) = self.unjudged.admits(account.unjudged.load(Ordering::Relaxed), limit) {
+            return Err(SessionLimit::Hellos { open, limit });
+        }
+        self.open.take(&account.open);
+        self.unjudged.take(&account.unjudged);
+        Ok(())
+    }
+
     /// How many sessions are open.
     pub(crate) fn count(&self) -> usize {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).live.len()
+        self.open.total.load(Ordering::Relaxed)
+    }
+
+    /// Counts a session as one that has its verdict; once.
+    fn is_judged(&self, live: &Live) {
+        if live.is_unjudged.swap(false, Ordering::Relaxed) {
+            self.unjudged.give_back(&live.account.unjudged);
+        }
+    }
+
+    fn part(&self, number: u64) -> MutexGuard<'_, Part> {
+        let place = usize::try_from(number).unwrap_or_default() % PARTS;
+        #[expect(clippy::indexing_slicing, reason = "the place is below the number of parts")]
+        self.parts[place].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The live sessions whose verdict under `candidate` is another than under `running`, and
@@ -227,44 +302,16 @@ impl Sessions {
         changes
     }
 
-    /// Judges every live session again under `snapshot` and closes those it denies; the others are
-    /// not touched. Says how many were closed.
-    pub(crate) fn rejudge(&self, snapshot: &Snapshot, judge: &dyn dns::Judge) -> usize {
-        let denied = self.denied(snapshot, judge);
-        for live in &denied {
-            live.revoked.cancel();
-        }
-        denied.len() + self.hold_to_limits(snapshot, judge)
-    }
-
-    fn denied(&self, snapshot: &Snapshot, judge: &dyn dns::Judge) -> Vec<Arc<Live>> {
-        let now = judge.now();
-        let denies = |live: &Arc<Live>| {
-            let Some(Named { host, generation }) = live.named() else {
-                return false;
-            };
-            let subscriber = judge.subscriber(live.subscriber);
-            let request = live.protocol.request(&host, live.port);
-            let subject = Subject::Subscriber(&subscriber);
-            let decision = policy::decide(snapshot.policy(), subject, request, now);
-            if !decision.passes() {
-                tracing::debug!(
-                    %host,
-                    reason = decision.reason().label(),
-                    opened = generation,
-                    closed = snapshot.generation(),
-                    "live session revoked"
-                );
-            }
-            !decision.passes()
-        };
-        self.live().into_iter().filter(denies).collect()
-    }
-
-    /// Copied out, so that accepting goes on while 100,000 sessions are judged.
+    /// Every live session in the order of opening; copied out, so that accepting goes on while
+    /// 100,000 sessions are judged.
     fn live(&self) -> Vec<Arc<Live>> {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.live.values().map(Arc::clone).collect()
+        let mut live: Vec<(u64, Arc<Live>)> = Vec::with_capacity(self.count());
+        for part in &self.parts {
+            let part = part.lock().unwrap_or_else(PoisonError::into_inner);
+            live.extend(part.iter().map(|(number, live)| (*number, Arc::clone(live))));
+        }
+        live.sort_unstable_by_key(|(number, _)| *number);
+        live.into_iter().map(|(_, live)| live).collect()
     }
 
     /// Asks sessions between two requests to end.
@@ -274,9 +321,34 @@ impl Sessions {
 
     /// Ends every session.
     pub(super) fn close_all(&self) {
-        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        for live in table.live.values() {
-            live.closed.cancel();
+        for live in self.live() {
+            live.end(Fate::Closed);
+        }
+    }
+}
+
+impl Shared {
+    /// # Errors
+    ///
+    /// How many are taken.
+    fn admits(&self, own: usize, limit: usize) -> Result<(), usize> {
+        let total = self.total.load(Ordering::Relaxed);
+        // Whoever asks for the first place will be a holder too.
+        let holders = self.holders.load(Ordering::Relaxed) + usize::from(own == 0);
+        if share::admits(own, total, holders, limit) { Ok(()) } else { Err(total) }
+    }
+
+    fn take(&self, own: &AtomicUsize) {
+        self.total.fetch_add(1, Ordering::Relaxed);
+        if own.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.holders.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn give_back(&self, own: &AtomicUsize) {
+        self.total.fetch_sub(1, Ordering::Relaxed);
+        if own.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.holders.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -298,40 +370,26 @@ impl From<Decision<'_>> for Standing {
     }
 }
 
-impl Table {
-    fn admit(
-        &mut self,
-        number: u64,
-        live: Arc<Live>,
-        total: usize,
-        each: usize,
-    ) -> Result<(), SessionLimit> {
-        if self.live.len() >= total {
-            return Err(SessionLimit::Total { limit: total });
+impl Fate {
+    const fn number(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Revoked => 1,
+            Self::Exhausted => 2,
+            Self::Closed => 3,
         }
-        let key = subscriber_key(live.subscriber);
-        let count = self.per_subscriber.entry(key).or_default();
-        if *count >= each {
-            if *count == 0 {
-                self.per_subscriber.remove(&key);
-            }
-            return Err(SessionLimit::Subscriber { limit: each });
-        }
-        *count += 1;
-        self.live.insert(number, live);
-        Ok(())
     }
 
-    fn remove(&mut self, number: u64) {
-        let Some(live) = self.live.remove(&number) else {
-            return;
-        };
-        let key = subscriber_key(live.subscriber);
-        if let Some(count) = self.per_subscriber.get_mut(&key) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.per_subscriber.remove(&key);
-            }
+    /// How a session of this fate ends.
+    fn outcome(number: u8) -> Option<Outcome> {
+        const REVOKED: u8 = Fate::Revoked.number();
+        const EXHAUSTED: u8 = Fate::Exhausted.number();
+        const CLOSED: u8 = Fate::Closed.number();
+        match number {
+            REVOKED => Some(Outcome::Policy(PolicyEnd::Revoked)),
+            EXHAUSTED => Some(Outcome::Policy(PolicyEnd::Exhausted)),
+            CLOSED => Some(Outcome::Us(OurEnd::Stopped)),
+            _ => None,
         }
     }
 }
@@ -339,6 +397,16 @@ impl Table {
 impl Live {
     fn named(&self) -> Option<Named> {
         self.named.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the session for this cause, unless it has to end for another. Says whether that is
+    /// news.
+    fn end(&self, fate: Fate) -> bool {
+        let (none, order) = (Fate::None.number(), Ordering::AcqRel);
+        let is_news =
+            self.fate.compare_exchange(none, fate.number(), order, Ordering::Relaxed).is_ok();
+        self.waker.wake();
+        is_news
     }
 }
 
@@ -373,10 +441,16 @@ impl Session {
         Meter::new(Arc::clone(&self.sessions), Arc::clone(&self.live), Arc::clone(judge))
     }
 
+    /// Counts bytes that were moved.
+    pub(super) fn moved(&self, judge: &dyn dns::Judge, direction: Direction, bytes: usize) -> Flow {
+        self.sessions.moved(&self.live, judge, direction, bytes)
+    }
+
     /// Says what the session was allowed, and by which generation of the policy.
     pub(super) fn name(&self, host: &HostName, generation: u64) {
         *self.live.named.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Named { host: host.clone(), generation });
+        self.sessions.is_judged(&self.live);
     }
 
     /// Says that nothing allowed is in progress.
@@ -384,18 +458,15 @@ impl Session {
         *self.live.named.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Waits until the session has to end, and says why.
+    /// Waits until the session has to end, and says why. For one task only.
     pub(super) async fn cut(&self) -> Outcome {
-        tokio::select! {
-            () = self.live.revoked.cancelled() => Outcome::Policy(
-                if self.live.exhausted.load(Ordering::Relaxed) {
-                    PolicyEnd::Exhausted
-                } else {
-                    PolicyEnd::Revoked
-                },
-            ),
-            () = self.live.closed.cancelled() => Outcome::Us(OurEnd::Stopped),
-        }
+        std::future::poll_fn(|context| self.poll_cut(context)).await
+    }
+
+    fn poll_cut(&self, context: &Context<'_>) -> Poll<Outcome> {
+        self.live.waker.register(context.waker());
+        let fate = Fate::outcome(self.live.fate.load(Ordering::Acquire));
+        fate.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Waits until the gateway is about to stop.
@@ -411,8 +482,13 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.sessions.table.lock().unwrap_or_else(PoisonError::into_inner).remove(self.number);
-        self.sessions.metrics.closed(self.live.protocol, self.outcome);
+        let Self { sessions, live, number, outcome } = self;
+        // Whoever sees the session gone sees how it ended.
+        sessions.metrics.closed(live.protocol, *outcome);
+        sessions.is_judged(live);
+        sessions.part(*number).remove(number);
+        sessions.open.give_back(&live.account.open);
+        sessions.quotas.close(subscriber_key(live.subscriber), &live.account);
     }
 }
 
@@ -424,8 +500,11 @@ impl Default for Limits {
             header_time: HEADER_TIME,
             idle_limit: IDLE_LIMIT,
             dial_time: DIAL_TIME,
+            leave_time: LEAVE_TIME,
             sessions: SESSIONS,
+            hellos: HELLOS,
             sessions_per_subscriber: SESSIONS_PER_SUBSCRIBER,
+            sessions_per_second: SESSIONS_PER_SECOND,
         }
     }
 }
@@ -444,8 +523,13 @@ const HELLO_TIME: Duration = Duration::from_secs(5);
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const IDLE_LIMIT: Duration = Duration::from_secs(300);
 const DIAL_TIME: Duration = Duration::from_secs(8);
+const LEAVE_TIME: Duration = Duration::from_secs(10);
 const SESSIONS: usize = 65_536;
+const HELLOS: usize = 16_384;
 const SESSIONS_PER_SUBSCRIBER: usize = 2_048;
+const SESSIONS_PER_SECOND: u32 = 200;
+/// Locks over the live sessions.
+const PARTS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -465,26 +549,79 @@ mod tests {
         }
     }
 
+    fn sessions(limits: Limits) -> Arc<Sessions> {
+        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+        Arc::new(Sessions::new(limits, metrics))
+    }
+
+    fn admit(
+        sessions: &Arc<Sessions>,
+        last: u8,
+        class_limits: policy::Limits,
+    ) -> Result<Session, SessionLimit> {
+        let subscriber = IpAddr::from([192, 0, 2, last]);
+        let now = Timestamp::UNIX_EPOCH;
+        sessions.admit(subscriber, Protocol::Https, 443, None, class_limits, now)
+    }
+
     #[test]
     fn limits_trip_and_give_back() {
-        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
         let limits = Limits { sessions: 3, sessions_per_subscriber: 2, ..Limits::default() };
-        let sessions = Arc::new(Sessions::new(limits, metrics));
+        let sessions = sessions(limits);
         let admit = |last: u8, limit| {
-            let subscriber = IpAddr::from([192, 0, 2, last]);
-            let class_limits = policy::Limits { sessions: limit, ..policy::Limits::default() };
-            let now = Timestamp::UNIX_EPOCH;
-            sessions.admit(subscriber, Protocol::Https, 443, None, class_limits, now)
+            admit(&sessions, last, policy::Limits { sessions: limit, ..policy::Limits::default() })
         };
         let first = admit(1, None).unwrap();
         let _second = admit(1, None).unwrap();
         assert_eq!(admit(1, None).err(), Some(SessionLimit::Subscriber { limit: 2 }));
         assert_eq!(admit(2, Some(0)).err(), Some(SessionLimit::Subscriber { limit: 0 }));
         let _third = admit(2, None).unwrap();
-        assert_eq!(admit(3, None).err(), Some(SessionLimit::Total { limit: 3 }));
+        assert_eq!(admit(3, None).err(), Some(SessionLimit::Total { open: 3, limit: 3 }));
         drop(first);
         let _fourth = admit(1, Some(7)).unwrap();
         assert_eq!(sessions.count(), 3);
-        assert_eq!(sessions.table.lock().unwrap().per_subscriber.len(), 2);
+        assert_eq!(sessions.live().len(), 3);
+        assert_eq!(sessions.open.holders.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn pace_of_a_class_or_of_the_node_holds() {
+        let sessions = sessions(Limits { sessions_per_second: 2, ..Limits::default() });
+        let none = policy::Limits::default();
+        let own = policy::Limits { sessions_per_second: Some(3), ..none };
+        for (last, class_limits, pace) in [(1, none, 2), (2, own, 3)] {
+            for _ in 0..pace {
+                drop(admit(&sessions, last, class_limits).unwrap());
+            }
+            let refused = admit(&sessions, last, class_limits).err();
+            let expected = SessionLimit::Quota(QuotaLimit::Pace { limit: pace });
+            assert_eq!(refused, Some(expected));
+        }
+    }
+
+    #[test]
+    fn hellos_that_do_not_come_leave_room_for_other_subscribers() {
+        let sessions = sessions(Limits { hellos: 16, ..Limits::default() });
+        let none = policy::Limits::default();
+        let slow: Vec<_> = std::iter::from_fn(|| admit(&sessions, 1, none).ok()).collect();
+        assert_eq!(slow.len(), 16, "alone, it may have all");
+        drop(slow);
+        let _light = admit(&sessions, 2, none).unwrap();
+        let slow: Vec<_> = std::iter::from_fn(|| admit(&sessions, 1, none).ok()).collect();
+        assert_eq!(slow.len(), 13, "up to the reserve");
+        let refused = admit(&sessions, 1, none).err();
+        assert_eq!(refused, Some(SessionLimit::Hellos { open: 14, limit: 16 }));
+        let second = admit(&sessions, 2, none).unwrap();
+        // With its verdict a session gives its place to the next hello.
+        let host = HostName::parse("listed.example").unwrap();
+        second.name(&host, 1);
+        for session in &slow {
+            session.name(&host, 1);
+        }
+        assert_eq!(sessions.unjudged.total.load(Ordering::Relaxed), 1);
+        admit(&sessions, 1, none).unwrap();
+        drop((slow, second));
+        assert_eq!(sessions.unjudged.total.load(Ordering::Relaxed), 1);
+        assert_eq!(sessions.unjudged.holders.load(Ordering::Relaxed), 1);
     }
 }

@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 mod quota;
 
-use super::{Limits, Metrics, Proxy, ProxySettings, Sessions, Steering};
+use super::{Ending, Inherited, Limits, Metrics, Proxy, ProxySettings, Sessions, Steering};
 
 /// The only listed host.
 pub(super) const LISTED: &str = "listed.example";
@@ -128,6 +128,7 @@ pub(super) struct Terms {
     pub(super) listed: bool,
     pub(super) http: &'static str,
     pub(super) ncsi: &'static str,
+    pub(super) on_denial: &'static str,
     pub(super) origin_port: u16,
     pub(super) sessions: Option<u32>,
     pub(super) bytes_per_day: Option<&'static str>,
@@ -141,6 +142,7 @@ impl Terms {
             listed: true,
             http: "redirect",
             ncsi: "pass",
+            on_denial: "cut",
             origin_port,
             sessions: None,
             bytes_per_day: None,
@@ -156,7 +158,8 @@ impl Terms {
     }
 
     fn text(&self) -> String {
-        let Self { listed, http, ncsi, origin_port, sessions, bytes_per_day, loopback } = self;
+        let Self { listed, http, ncsi, on_denial, origin_port, .. } = self;
+        let Self { sessions, bytes_per_day, loopback, .. } = self;
         let listed = if *listed { LISTED } else { "other.example" };
         let sessions = sessions.map(|sessions| format!("sessions = {sessions}\n"));
         let bytes = bytes_per_day.map(|bytes| format!("bytes_per_day = \"{bytes}\"\n"));
@@ -197,6 +200,7 @@ priority = 1
 action = "garden"
 hostsets = ["set"]
 ncsi = "{ncsi}"
+on_denial = "{on_denial}"
 [[class.match]]
 networks = ["127.0.0.0/8", "::1/128"]
 [class.limits]
@@ -237,17 +241,25 @@ impl Bench {
             http: vec![any],
             https: vec![any],
             mode: Steering::None,
+            workers: 2,
+            egress: Vec::new(),
             limits,
             mark: None,
         };
         let metrics = Metrics::register(&registry).unwrap();
-        let proxy =
-            Proxy::bind(&settings, Arc::clone(&judge) as _, Arc::new(resolver), metrics).unwrap();
+        let proxy = Proxy::bind(
+            &settings,
+            Arc::clone(&judge) as _,
+            Arc::new(resolver),
+            metrics,
+            &mut Inherited::default(),
+        )
+        .unwrap();
         let (https, http) = (proxy.https_addresses()[0], proxy.http_addresses()[0]);
         let sessions = proxy.sessions();
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        tasks.spawn(proxy.run(stop.clone(), DRAIN));
+        tasks.spawn(proxy.run(Ending::new(stop.clone(), DRAIN, DRAIN)));
         Self { judge, sessions, https, http, registry, stop, tasks }
     }
 
@@ -263,7 +275,9 @@ impl Bench {
         origin: &Origin,
     ) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from(host.to_owned()).unwrap();
-        TlsConnector::from(origin.client()).connect(name, self.dial().await).await
+        // A session that is refused at once may be reset before the connection is noticed.
+        let stream = TcpStream::connect(self.https).await?;
+        TlsConnector::from(origin.client()).connect(name, stream).await
     }
 
     /// Stops and waits until everything has ended.
@@ -276,8 +290,13 @@ impl Bench {
 
     /// Waits until no session is open.
     pub(super) async fn settled(&self) {
+        self.until(|| self.sessions.count() == 0).await;
+    }
+
+    /// Waits for what the workers do in their own time.
+    pub(super) async fn until(&self, is_so: impl Fn() -> bool) {
         within(async {
-            while self.sessions.count() > 0 {
+            while !is_so() {
                 tokio::task::yield_now().await;
             }
         })
@@ -416,8 +435,15 @@ fn second_listener_on_a_taken_port_is_refused_with_the_cure() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let first = super::Listener::bind(super::Protocol::Https, any, Steering::None).unwrap();
-    let second = super::Listener::bind(super::Protocol::Https, first.address(), Steering::None);
+    let first =
+        super::Listener::bind(super::Protocol::Https, any, Steering::None, 2, Vec::new()).unwrap();
+    let second = super::Listener::bind(
+        super::Protocol::Https,
+        first.address(),
+        Steering::None,
+        2,
+        Vec::new(),
+    );
     let message = second.err().expect("two listeners share a port").to_string();
     assert!(message.contains("another process has the port"), "{message}");
     assert!(message.contains(&first.address().to_string()), "{message}");

@@ -6,8 +6,9 @@
 use std::{io, time::Duration};
 
 use policy::Reason;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncWriteExt, Interest},
     net::TcpStream,
     time::{sleep, timeout},
 };
@@ -15,41 +16,45 @@ use tokio::{
 use super::{
     Parts,
     alert::Alert,
-    dial::Dialled,
+    dial::{Counted, Dialled},
     farewell::farewell,
     hello::{Hello, HelloReader, Progress},
     judge,
-    meter::Meter,
     metrics::Direction,
     outcome::{OriginEnd, OurEnd, Outcome, PolicyEnd, SubscriberEnd},
+    pipes::Pipes,
     relay::{Ended, relay},
     retry::{RetryWatch, ServerStep},
     sessions::Session,
 };
 
 /// Serves one session until it ends, or has to end.
-pub(super) async fn serve<S>(stream: S, session: &Session, parts: &Parts) -> Outcome
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+pub(super) async fn serve(
+    stream: std::net::TcpStream,
+    session: &Session,
+    parts: &Parts,
+    pipes: &Pipes,
+) -> Outcome {
     tokio::select! {
+        biased;
         outcome = session.cut() => outcome,
-        outcome = converse(stream, session, parts) => outcome,
+        outcome = converse(stream, session, parts, pipes) => outcome,
     }
 }
 
-async fn converse<S>(stream: S, session: &Session, parts: &Parts) -> Outcome
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn converse(
+    stream: std::net::TcpStream,
+    session: &Session,
+    parts: &Parts,
+    pipes: &Pipes,
+) -> Outcome {
     // On the heap, because it needs far more room than the relay, which may last for days.
-    let (stream, origin) = match Box::pin(opened(stream, session, parts)).await {
+    let (stream, origin, _counted) = match Box::pin(opened(stream, session, parts)).await {
         Ok(opened) => opened,
         Err(outcome) => return outcome,
     };
-    let meter = session.meter(&parts.judge);
-    let moved = |direction, bytes| meter.count(direction, bytes);
-    match relay(stream, origin, parts.limits.idle_limit, moved).await {
+    let moved = |direction, bytes| session.moved(&*parts.judge, direction, bytes);
+    match relay(stream, origin, pipes, parts.limits.idle_limit, moved).await {
         Ended::Both => Outcome::Finished,
         Ended::SubscriberBroke => Outcome::Subscriber(SubscriberEnd::Reset),
         Ended::OriginBroke => Outcome::Origin(OriginEnd::Reset),
@@ -57,18 +62,29 @@ where
     }
 }
 
+/// The subscriber's connection. Most hellos have arrived by the time a connection is accepted: a
+/// runtime hears of it only when there is something to wait for, and never of one that is denied.
+enum Near {
+    Fresh(std::net::TcpStream),
+    Awaited(TcpStream),
+}
+
 /// Everything until the origin has settled the server name; what follows is opaque.
-async fn opened<S>(
-    mut stream: S,
+async fn opened(
+    stream: std::net::TcpStream,
     session: &Session,
     parts: &Parts,
-) -> Result<(S, TcpStream), Outcome>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+) -> Result<(TcpStream, TcpStream, Counted), Outcome> {
+    let mut near = Near::Fresh(stream);
     let mut reader = HelloReader::new();
-    let read = timeout(parts.limits.hello_time, read_hello(&mut stream, &mut reader)).await;
-    let hello = match read.unwrap_or(Err(NoHello::Rejected(Reason::HelloTimeout))) {
+    let mut read = near.read(&mut reader);
+    if read.is_none() {
+        let Ok(stream) = near.awaited() else { return Err(Outcome::Us(OurEnd::Broken)) };
+        let rest = timeout(parts.limits.hello_time, rest_of_hello(&stream, &mut reader));
+        read = Some(rest.await.unwrap_or(Err(NoHello::Rejected(Reason::HelloTimeout))));
+        near = Near::Awaited(stream);
+    }
+    let hello = match read.unwrap_or(Err(NoHello::Gone)) {
         Ok(hello) => hello,
         Err(NoHello::Gone) => return Err(Outcome::Subscriber(SubscriberEnd::Gone)),
         // Browsers open connections that they may never use.
@@ -77,36 +93,37 @@ where
         }
         Err(NoHello::Rejected(reason)) => {
             judge::denied(parts, session, reason);
-            refuse(&mut stream, Alert::for_reason(reason)).await;
+            near.refuse(Alert::for_reason(reason), false).await;
             return Err(Outcome::Subscriber(SubscriberEnd::Malformed(reason)));
         }
     };
     let host = hello.server_name();
     tracing::debug!(%host, ech = hello.ech(), "hello read");
+    let is_all = reader.is_spent();
     let snapshot = match judge::in_force(parts, session) {
         Ok(snapshot) => snapshot,
-        Err(reason) => return Err(deny(&mut stream, reason).await),
+        Err(reason) => return Err(near.deny(reason, is_all).await),
     };
     let rule = match judge::judged(parts, session, &snapshot, host) {
         Ok(passed) => passed.rule,
-        Err(reason) => return Err(deny(&mut stream, reason).await),
+        Err(reason) => return Err(near.deny(reason, is_all).await),
     };
     let (watch, first) = match RetryWatch::begin(&hello, reader) {
         Ok(begun) => begun,
         Err(reason) => {
             judge::denied(parts, session, reason);
-            return Err(deny(&mut stream, reason).await);
+            return Err(near.deny(reason, false).await);
         }
     };
     let dialled = parts.dialer.dial(&parts.resolver, &snapshot, host, rule, session.port()).await;
-    let Dialled { stream: mut origin, address, addresses } = match dialled {
+    let Dialled { stream: mut origin, address, addresses, counted } = match dialled {
         Ok(dialled) => dialled,
         Err(error) => {
             tracing::debug!(%host, error = &error as &dyn std::error::Error, "not dialled");
             if let Some(reason) = error.reason() {
                 judge::denied(parts, session, reason);
             }
-            refuse(&mut stream, Alert::for_dial(&error)).await;
+            near.refuse(Alert::for_dial(&error), is_all).await;
             return Err(error.outcome());
         }
     };
@@ -114,14 +131,14 @@ where
     if session.destination().is_some_and(|wanted| !addresses.contains(&wanted.ip())) {
         parts.metrics.destination_mismatched();
     }
-    let meter = session.meter(&parts.judge);
-    match watched(&mut stream, &mut origin, watch, first, &meter, parts.limits.idle_limit).await {
-        Ok(()) => Ok((stream, origin)),
+    let Ok(mut stream) = near.awaited() else { return Err(Outcome::Us(OurEnd::Broken)) };
+    match watched(&mut stream, &mut origin, watch, first, session, parts).await {
+        Ok(()) => Ok((stream, origin, counted)),
         Err(Watched::Ended(outcome)) => Err(outcome),
         Err(Watched::Changed(reason)) => {
             judge::denied(parts, session, reason);
             drop(origin);
-            Err(deny(&mut stream, reason).await)
+            Err(Near::Awaited(stream).deny(reason, false).await)
         }
     }
 }
@@ -132,20 +149,73 @@ enum NoHello {
     Rejected(Reason),
 }
 
-async fn read_hello<S>(stream: &mut S, reader: &mut HelloReader) -> Result<Hello, NoHello>
-where
-    S: AsyncRead + Unpin,
-{
-    let mut buffer = vec![0; HELLO_BUFFER];
+async fn rest_of_hello(stream: &TcpStream, reader: &mut HelloReader) -> Result<Hello, NoHello> {
     loop {
-        let length = stream.read(&mut buffer).await.map_err(|_| NoHello::Gone)?;
-        if length == 0 {
-            return Err(NoHello::Gone);
+        stream.readable().await.map_err(|_| NoHello::Gone)?;
+        let mut place = [0; HELLO_PLACE];
+        if let Some(done) = read(stream.try_read(&mut place), &place, reader) {
+            return done;
         }
-        match reader.push(buffer.get(..length).unwrap_or_default()) {
-            Progress::Incomplete => {}
-            Progress::Complete(hello) => return Ok(hello),
-            Progress::Reject(reason) => return Err(NoHello::Rejected(reason)),
+    }
+}
+
+/// Reads on with what came; `None` when more is needed.
+fn read(
+    came: io::Result<usize>,
+    place: &[u8],
+    reader: &mut HelloReader,
+) -> Option<Result<Hello, NoHello>> {
+    let octets = match came {
+        Ok(0) => return Some(Err(NoHello::Gone)),
+        Ok(length) => place.get(..length).unwrap_or_default(),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+        Err(_) => return Some(Err(NoHello::Gone)),
+    };
+    match reader.push(octets) {
+        Progress::Incomplete => None,
+        Progress::Complete(hello) => Some(Ok(hello)),
+        Progress::Reject(reason) => Some(Err(NoHello::Rejected(reason))),
+    }
+}
+
+impl Near {
+    /// Reads what is there already; `None` when more is needed.
+    fn read(&self, reader: &mut HelloReader) -> Option<Result<Hello, NoHello>> {
+        let Self::Fresh(stream) = self else { return None };
+        let mut place = [0; HELLO_PLACE];
+        let came = recv(stream, &mut place, RecvFlags::empty());
+        read(came.map(|(_, length)| length).map_err(io::Error::from), &place, reader)
+    }
+
+    fn awaited(self) -> io::Result<TcpStream> {
+        match self {
+            Self::Fresh(stream) => TcpStream::from_std(stream),
+            Self::Awaited(stream) => Ok(stream),
+        }
+    }
+
+    async fn deny(self, reason: Reason, is_all: bool) -> Outcome {
+        self.refuse(Alert::for_reason(reason), is_all).await;
+        Outcome::Policy(PolicyEnd::Denied(reason))
+    }
+
+    /// Says why, and closes. If what was read `is_all` the subscriber has said, nothing can make a
+    /// reset of the close, and nothing need be waited for.
+    async fn refuse(self, alert: Alert, is_all: bool) {
+        let record = alert.record();
+        match self {
+            // Seven octets find room in a buffer that holds none yet.
+            Self::Fresh(stream) if is_all => {
+                let _ = send(&stream, &record, SendFlags::NOSIGNAL);
+            }
+            Self::Awaited(stream) if is_all => {
+                let _ = stream.try_write(&record);
+            }
+            Self::Fresh(_) | Self::Awaited(_) => {
+                if let Ok(mut stream) = self.awaited() {
+                    farewell(&mut stream, &record).await;
+                }
+            }
         }
     }
 }
@@ -158,90 +228,92 @@ enum Watched {
 
 /// Passes bytes on, in both directions and judging a second hello, until the origin has settled
 /// the server name.
-async fn watched<S>(
-    stream: &mut S,
+async fn watched(
+    stream: &mut TcpStream,
     origin: &mut TcpStream,
     mut watch: RetryWatch,
     first: Vec<u8>,
-    meter: &Meter,
-    limit: Duration,
-) -> Result<(), Watched>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+    session: &Session,
+    parts: &Parts,
+) -> Result<(), Watched> {
     const SUBSCRIBER_BROKE: Watched = Watched::Ended(Outcome::Subscriber(SubscriberEnd::Reset));
     const ORIGIN_BROKE: Watched = Watched::Ended(Outcome::Origin(OriginEnd::Reset));
+    let limit = parts.limits.idle_limit;
+    let meter = session.meter(&parts.judge);
     let to_origin = async |origin: &mut TcpStream, bytes: &[u8]| {
         meter.moved(Direction::ToOrigin, bytes.len()).await;
         write(origin, bytes, limit).await.map_err(|_| ORIGIN_BROKE)
     };
     to_origin(origin, &first).await?;
-    let mut from_subscriber = vec![0; HELLO_BUFFER];
-    let mut from_origin = vec![0; HELLO_BUFFER];
+    drop(first);
     let mut out = Vec::new();
     let mut subscriber_speaks = true;
     loop {
-        // Both reads are cancel-safe.
-        tokio::select! {
-            read = stream.read(&mut from_subscriber), if subscriber_speaks => {
-                let length = read.map_err(|_| SUBSCRIBER_BROKE)?;
-                if length == 0 {
-                    subscriber_speaks = false;
-                    origin.shutdown().await.map_err(|_| ORIGIN_BROKE)?;
-                }
-                let bytes = from_subscriber.get(..length).unwrap_or_default();
-                watch.client(bytes, &mut out).map_err(Watched::Changed)?;
-                to_origin(origin, &out).await?;
-                out.clear();
+        // Being ready is not lost when the other is ready first.
+        let from_subscriber = tokio::select! {
+            ready = stream.ready(Interest::READABLE), if subscriber_speaks => {
+                ready.map_err(|_| SUBSCRIBER_BROKE)?;
+                true
             }
-            read = origin.read(&mut from_origin) => {
-                let length = read.map_err(|_| ORIGIN_BROKE)?;
-                if length == 0 {
-                    // The server name was never settled, so nothing more may go to the origin.
-                    return Err(Watched::Ended(Outcome::Finished));
-                }
-                let bytes = from_origin.get(..length).unwrap_or_default();
-                let step = watch.server(bytes);
-                meter.moved(Direction::ToSubscriber, bytes.len()).await;
-                write(stream, bytes, limit).await.map_err(|_| SUBSCRIBER_BROKE)?;
-                match step {
-                    ServerStep::Watching => {}
-                    ServerStep::Over => return to_origin(origin, &watch.into_held()).await,
-                }
+            ready = origin.ready(Interest::READABLE) => {
+                ready.map_err(|_| ORIGIN_BROKE)?;
+                false
             }
             () = sleep(limit) => return Err(Watched::Ended(Outcome::Us(OurEnd::Idle))),
+        };
+        if from_subscriber {
+            let Some(octets) = taken(stream).map_err(|_| SUBSCRIBER_BROKE)? else { continue };
+            if octets.is_empty() {
+                subscriber_speaks = false;
+                origin.shutdown().await.map_err(|_| ORIGIN_BROKE)?;
+            }
+            watch.client(&octets, &mut out).map_err(Watched::Changed)?;
+            to_origin(origin, &out).await?;
+            out.clear();
+        } else {
+            let Some(octets) = taken(origin).map_err(|_| ORIGIN_BROKE)? else { continue };
+            if octets.is_empty() {
+                // The server name was never settled, so nothing more may go to the origin.
+                return Err(Watched::Ended(Outcome::Finished));
+            }
+            let step = watch.server(&octets);
+            meter.moved(Direction::ToSubscriber, octets.len()).await;
+            write(stream, &octets, limit).await.map_err(|_| SUBSCRIBER_BROKE)?;
+            match step {
+                ServerStep::Watching => {}
+                ServerStep::Over => return to_origin(origin, &watch.into_held()).await,
+            }
         }
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(
-    sink: &mut W,
-    bytes: &[u8],
-    limit: Duration,
-) -> io::Result<()> {
+/// What has arrived, a little at once; nothing at the end, `None` if there was nothing after all.
+fn taken(stream: &TcpStream) -> io::Result<Option<Box<[u8]>>> {
+    let mut place = [0; HELLO_PLACE];
+    match stream.try_read(&mut place) {
+        Ok(length) => Ok(Some(place.get(..length).unwrap_or_default().into())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn write(sink: &mut TcpStream, bytes: &[u8], limit: Duration) -> io::Result<()> {
     if bytes.is_empty() {
         return Ok(());
     }
-    timeout(limit, sink.write_all(bytes)).await?
+    // There is room for the first octets of a connection.
+    let written = match sink.try_write(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        written => written?,
+    };
+    match bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        None => Ok(()),
+        Some(rest) => timeout(limit, sink.write_all(rest)).await?,
+    }
 }
 
-async fn deny<S>(stream: &mut S, reason: Reason) -> Outcome
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    refuse(stream, Alert::for_reason(reason)).await;
-    Outcome::Policy(PolicyEnd::Denied(reason))
-}
-
-async fn refuse<S>(stream: &mut S, alert: Alert)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    farewell(stream, &alert.record()).await;
-}
-
-/// Bytes read at once while the handshake begins; most hellos fit.
-const HELLO_BUFFER: usize = 2048;
+/// Octets read at once while the handshake begins; most hellos fit.
+const HELLO_PLACE: usize = 4096;
 
 #[cfg(test)]
 mod tests;

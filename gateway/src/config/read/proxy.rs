@@ -16,6 +16,9 @@ pub(super) struct Proxy {
     #[serde(default)]
     https: Vec<Spanned<String>>,
     quic: Option<Spanned<String>>,
+    workers: Option<Spanned<usize>>,
+    #[serde(default)]
+    egress: Vec<Spanned<String>>,
     #[serde(default)]
     limits: LimitTexts,
 }
@@ -28,13 +31,17 @@ struct LimitTexts {
     idle_time: Option<Spanned<String>>,
     dial_time: Option<Spanned<String>>,
     drain_time: Option<Spanned<String>>,
+    leave_time: Option<Spanned<String>>,
+    upgrade_time: Option<Spanned<String>>,
     sessions: Option<Spanned<usize>>,
+    hellos: Option<Spanned<usize>>,
     sessions_per_subscriber: Option<Spanned<usize>>,
+    sessions_per_second: Option<Spanned<u32>>,
 }
 
 impl Proxy {
     pub(super) fn check(self, findings: &mut Findings) -> ProxyConfig {
-        let Self { http, https, quic, limits } = self;
+        let Self { http, https, quic, workers, egress, limits } = self;
         if let Some(quic) = quic.filter(|quic| quic.get_ref() != "reject") {
             let message = match quic.get_ref().as_str() {
                 "inspect" => "this version cannot look into QUIC; it refuses it".to_owned(),
@@ -42,48 +49,59 @@ impl Proxy {
             };
             findings.error("GW0002", quic.span(), &message, Some("quic = \"reject\""));
         }
+        let (limits, drain_time, upgrade_time) = limits.check(findings);
+        ProxyConfig {
+            http: findings.addresses(http),
+            https: findings.addresses(https),
+            workers: workers.map(|number| findings.count(number)),
+            egress: egress.into_iter().filter_map(|text| findings.parse(text)).collect(),
+            limits,
+            drain_time,
+            upgrade_time,
+        }
+    }
+}
+
+impl LimitTexts {
+    /// The bounds, the drain time and the upgrade time.
+    fn check(self, findings: &mut Findings) -> (Limits, Duration, Duration) {
         let mut time = |given: Option<Spanned<String>>, otherwise| {
             given.and_then(|text| findings.duration(&text)).unwrap_or(otherwise)
         };
         let default = Limits::default();
-        let drain_time = time(limits.drain_time, DRAIN_TIME);
-        let (hello_time, header_time, idle_limit, dial_time) = (
-            time(limits.hello_time, default.hello_time),
-            time(limits.header_time, default.header_time),
-            time(limits.idle_time, default.idle_limit),
-            time(limits.dial_time, default.dial_time),
-        );
+        let drain_time = time(self.drain_time, DRAIN_TIME);
+        let upgrade_time = time(self.upgrade_time, UPGRADE_TIME);
+        let hello_time = time(self.hello_time, default.hello_time);
+        let header_time = time(self.header_time, default.header_time);
+        let idle_limit = time(self.idle_time, default.idle_limit);
+        let dial_time = time(self.dial_time, default.dial_time);
+        let leave_time = time(self.leave_time, default.leave_time);
         let mut count = |given: Option<Spanned<usize>>, otherwise| {
-            given.map_or(otherwise, |number| {
-                if *number.get_ref() == 0 {
-                    findings.error(
-                        "GW0002",
-                        number.span(),
-                        "a limit of 0 would admit nobody",
-                        None,
-                    );
-                }
-                number.into_inner()
-            })
+            given.map_or(otherwise, |number| findings.count(number))
         };
-        let sessions = count(limits.sessions, default.sessions);
+        let sessions = count(self.sessions, default.sessions);
+        let hellos = count(self.hellos, default.hellos);
         let sessions_per_subscriber =
-            count(limits.sessions_per_subscriber, default.sessions_per_subscriber);
-        ProxyConfig {
-            http: findings.addresses(http),
-            https: findings.addresses(https),
-            limits: Limits {
-                hello_time,
-                header_time,
-                idle_limit,
-                dial_time,
-                sessions,
-                sessions_per_subscriber,
-            },
-            drain_time,
-        }
+            count(self.sessions_per_subscriber, default.sessions_per_subscriber);
+        let sessions_per_second = self
+            .sessions_per_second
+            .map_or(default.sessions_per_second, |number| findings.limit(&number));
+        let limits = Limits {
+            hello_time,
+            header_time,
+            idle_limit,
+            dial_time,
+            leave_time,
+            sessions,
+            hellos,
+            sessions_per_subscriber,
+            sessions_per_second,
+        };
+        (limits, drain_time, upgrade_time)
     }
 }
 
 /// What live sessions get to end by themselves at stop.
 const DRAIN_TIME: Duration = Duration::from_secs(10);
+/// What live sessions get to end by themselves in the old process of an upgrade.
+const UPGRADE_TIME: Duration = Duration::from_secs(3600);

@@ -42,7 +42,7 @@ use super::{
     wire::Wire,
 };
 use crate::proxy::{
-    dial::Dialled,
+    dial::{Counted, Dialled},
     outcome::{OriginEnd, OurEnd, Outcome, SubscriberEnd},
     sessions::Limits,
 };
@@ -61,6 +61,7 @@ pub(super) struct Errand {
     port: u16,
     address: SocketAddr,
     origin: Mutex<Option<TcpStream>>,
+    _counted: Counted,
     outcome: Mutex<Outcome>,
 }
 
@@ -102,6 +103,7 @@ impl Errand {
             port,
             address: dialled.address,
             origin: Mutex::new(Some(dialled.stream)),
+            _counted: dialled.counted,
             // Pingora refuses a request by itself only before it calls back for the first time.
             outcome: Mutex::new(Outcome::Subscriber(SubscriberEnd::BadRequest)),
         }

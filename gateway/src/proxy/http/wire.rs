@@ -125,6 +125,7 @@ impl AsyncWrite for Wire {
         if wire.flow == Flow::Over {
             return Poll::Pending;
         }
+        let octets = octets.get(..STEP).unwrap_or(octets);
         let written = ready!(Pin::new(&mut wire.stream).poll_write(context, octets))?;
         wire.flow = wire.meter.count(Direction::ToSubscriber, written);
         Poll::Ready(Ok(written))
@@ -138,6 +139,9 @@ impl AsyncWrite for Wire {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
+
+/// Octets that leave at once: a subscriber exceeds its limit by no more.
+const STEP: usize = 64 * 1024;
 
 impl fmt::Debug for Wire {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,29 +1,29 @@
 //! Live sessions and the bytes their subscribers may move in a day.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use policy::{Reason, Record, Snapshot, Subject};
 
-use super::{Live, Sessions, subscriber_key};
+use super::{Fate, Live, Sessions, subscriber_key};
 use crate::proxy::{meter::Flow, metrics::Direction, quota::Balance};
 
 impl Sessions {
-    /// Holds every live session to the daily bytes of its subscriber's class, and says how many
+    /// Holds `live` sessions to the daily bytes of their subscribers' classes, and says how many
     /// were over them.
-    pub(super) fn hold_to_limits(&self, snapshot: &Snapshot, judge: &dyn dns::Judge) -> usize {
+    pub(super) fn hold_to_limits(
+        &self,
+        live: &[Arc<Live>],
+        snapshot: &Snapshot,
+        judge: &dyn dns::Judge,
+    ) -> usize {
         let now = judge.now();
         let exhausts = |live: &Arc<Live>| {
             let subscriber = judge.subscriber(live.subscriber);
             let class = snapshot.policy().class_of(Subject::Subscriber(&subscriber));
             let limit = class.and_then(|class| class.limits().bytes_per_day);
-            let is_within = match &live.account {
-                Some(account) => account.hold_to(limit, now) == Balance::Within,
-                // Nobody counted.
-                None => limit.is_none(),
-            };
-            !is_within && live.exhaust()
+            live.account.hold_to(limit, now) != Balance::Within && live.end(Fate::Exhausted)
         };
-        self.live().iter().filter(|live| exhausts(live)).count()
+        live.iter().filter(|live| exhausts(live)).count()
     }
 
     /// Counts bytes of `live` that were moved. With the last its subscriber may move, every
@@ -36,8 +36,7 @@ impl Sessions {
         bytes: usize,
     ) -> Flow {
         self.metrics.moved(direction, bytes);
-        let Some(account) = &live.account else { return Flow::On };
-        match account.spend(u64::try_from(bytes).unwrap_or(u64::MAX), judge.now()) {
+        match live.account.spend(u64::try_from(bytes).unwrap_or(u64::MAX), judge.now()) {
             Balance::Within => return Flow::On,
             Balance::Reached => {
                 let snapshot = judge.snapshot();
@@ -49,22 +48,13 @@ impl Sessions {
                 let key = subscriber_key(live.subscriber);
                 let all = self.live();
                 for live in all.iter().filter(|live| subscriber_key(live.subscriber) == key) {
-                    live.exhaust();
+                    live.end(Fate::Exhausted);
                 }
             }
             Balance::Over => {}
         }
         // Again for a session that was opened meanwhile.
-        live.exhaust();
+        live.end(Fate::Exhausted);
         Flow::Over
-    }
-}
-
-impl Live {
-    /// Cuts the session, because its subscriber may move no more bytes. Says whether that is news.
-    fn exhaust(&self) -> bool {
-        let is_news = !self.exhausted.swap(true, Ordering::Relaxed) && !self.revoked.is_cancelled();
-        self.revoked.cancel();
-        is_news
     }
 }

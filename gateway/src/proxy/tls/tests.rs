@@ -38,8 +38,10 @@ async fn carries_an_allowed_session_to_the_origin_and_back() {
     within(both).await.unwrap();
     assert_eq!(got, sent);
     assert_eq!(bench.judge.last(), Some((Verdict::Allow, Reason::Listed)));
-    assert!(bench.metric("postern_session_bytes_total", &[("direction", "to-origin")]) > 1e6);
-    assert!(bench.metric("postern_session_bytes_total", &[("direction", "to-subscriber")]) > 1e6);
+    for way in ["to-origin", "to-subscriber"] {
+        let moved = || bench.metric("postern_session_bytes_total", &[("direction", way)]);
+        bench.until(|| moved() > 1e6).await;
+    }
     assert_eq!(bench.metric("postern_sessions", &[("protocol", "https")]), 1.0);
 }
 
@@ -162,8 +164,43 @@ async fn publication_closes_what_it_denies_and_nothing_else() {
     assert!(within(revoked.read(&mut [0])).await.is_err());
     kept.write_all(b"x").await.unwrap();
     within(kept.read_exact(&mut [0])).await.unwrap();
+    bench.until(|| bench.sessions.count() == 1).await;
     assert_eq!(bench.outcomes("https", "policy-revoked"), 1.0);
-    assert_eq!(bench.sessions.count(), 1);
+}
+
+#[tokio::test]
+async fn denied_session_of_a_class_that_drains_gets_its_time_and_no_more() {
+    let origin = Origin::start().await;
+    let terms = Terms { on_denial: "drain", ..Terms::new(origin.address.port()) };
+    let leave_time = std::time::Duration::from_millis(900);
+    let bench = Bench::with(&terms, Limits { leave_time, ..limits() });
+    let mut session = within(bench.tls(LISTED, &origin)).await.unwrap();
+    let narrower = bench.judge.publish(&Terms { listed: false, ..terms }, 2);
+    assert_eq!(bench.sessions.rejudge(&narrower, &*bench.judge), 1);
+    session.write_all(b"x").await.unwrap();
+    within(session.read_exact(&mut [0])).await.unwrap();
+    assert!(within(bench.tls(LISTED, &origin)).await.is_err(), "a new session has no time");
+    // A publication in between gives no more time.
+    bench.sessions.rejudge(&narrower, &*bench.judge);
+    assert!(within(session.read(&mut [0])).await.is_err());
+    bench.settled().await;
+    assert_eq!(bench.outcomes("https", "policy-revoked"), 1.0);
+}
+
+#[tokio::test]
+async fn one_subscriber_is_judged_again_and_no_other() {
+    let origin = Origin::start().await;
+    let terms = Terms::new(origin.address.port());
+    let bench = Bench::with(&terms, limits());
+    let mut session = within(bench.tls(LISTED, &origin)).await.unwrap();
+    let (own, other) = ("127.0.0.1".parse().unwrap(), "127.0.0.9".parse().unwrap());
+    assert_eq!(bench.sessions.rejudge_subscriber(own, &*bench.judge), 0, "nothing changed");
+    bench.judge.publish(&Terms { listed: false, ..terms }, 2);
+    assert_eq!(bench.sessions.rejudge_subscriber(other, &*bench.judge), 0);
+    assert_eq!(bench.sessions.rejudge_subscriber(own, &*bench.judge), 1);
+    assert!(within(session.read(&mut [0])).await.is_err());
+    bench.judge.withdraw();
+    assert_eq!(bench.sessions.rejudge_subscriber(own, &*bench.judge), 0);
 }
 
 #[tokio::test]
@@ -197,12 +234,7 @@ async fn mere_connect_and_close_is_no_denial() {
     let origin = Origin::start().await;
     let bench = Bench::new(origin.address, limits());
     drop(bench.dial().await);
-    within(async {
-        while bench.outcomes("https", "subscriber-gone") < 1.0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    bench.until(|| bench.outcomes("https", "subscriber-gone") == 1.0).await;
     assert_eq!(bench.judge.count(), 0);
 }
 
