@@ -22,9 +22,11 @@ use crate::{clock, family::Family, namespace::Namespace, world::files::GATEWAY};
 mod admin;
 mod bound;
 mod error;
+mod successor;
 
 pub use admin::AdminReply;
 pub use error::GatewayError;
+pub use successor::Successor;
 
 use bound::Bound;
 
@@ -41,6 +43,7 @@ pub struct Gateway {
 struct Running {
     child: Child,
     bound: Bound,
+    lines: mpsc::Receiver<String>,
 }
 
 impl Gateway {
@@ -85,7 +88,7 @@ impl Gateway {
                 }
             }
         }
-        *running = Some(Running { child, bound });
+        *running = Some(Running { child, bound, lines });
         Ok(())
     }
 

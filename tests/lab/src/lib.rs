@@ -35,12 +35,13 @@ mod world;
 
 pub use family::Family;
 pub use front::{Format, RunOptions, list, run, up};
-pub use gateway::{AdminReply, Gateway, GatewayError};
+pub use gateway::{AdminReply, Gateway, GatewayError, Successor};
 pub use hits::HitCount;
 pub use http::{Method, StatusCode};
 pub use journey::{Journey, Outlook, Step, StepReport, Verdict, find, journeys, perform};
 pub use metrics::Metrics;
 pub use namespace::Namespace;
+pub use origin::octets;
 pub use places::{LISTED, Place, Role, Row, Schemes, place, places};
 pub use sim::{Answer, DnsAnswer, Fetch, Held, Outcome, Question, Record, Seen, Sim, Transport};
 pub use visit::{VisitError, visit};

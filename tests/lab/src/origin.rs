@@ -24,6 +24,8 @@ use crate::{authority::Authority, family::Family, hits::Hits, places::places};
 
 mod pages;
 
+pub use pages::octets;
+
 /// Header that names the host whose server answered.
 pub(crate) const HOST_HEADER: &str = "x-lab-host";
 /// Header with the address and port the request came in on.

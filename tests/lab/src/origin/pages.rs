@@ -39,9 +39,21 @@ pub(super) fn page(host: &str, request: &Parts, body: &Bytes, crl: &[u8]) -> Pag
             }
             found("application/json", es9_initiate(body))
         }
+        _ if path.starts_with(OCTETS) => {
+            let length = path.get(OCTETS.len()..).and_then(|length| length.parse().ok());
+            found("application/octet-stream", octets(length.unwrap_or_default()))
+        }
         "portal.acme.example" => found("text/html; charset=utf-8", Bytes::from_static(PORTAL)),
         _ => found("text/plain", Bytes::from(format!("{host} speaking\n"))),
     }
+}
+
+/// What every host answers at `/octets/LENGTH`, at most 16 MiB: octets that show where one is
+/// missing, or stands in another's place.
+#[must_use]
+pub fn octets(length: usize) -> Bytes {
+    let numbers = (0..=u32::MAX).flat_map(|number| number.wrapping_mul(0x9e37_79b1).to_be_bytes());
+    numbers.take(length.min(16 << 20)).collect()
 }
 
 fn found(kind: &'static str, body: Bytes) -> Page {
@@ -60,6 +72,8 @@ fn es9_initiate(body: &Bytes) -> Bytes {
     Bytes::from(answer.to_string())
 }
 
+/// Path of octets by the number.
+const OCTETS: &str = "/octets/";
 /// Path of the first call of an eSIM download.
 pub(super) const ES9_INITIATE: &str = "/gsma/rsp2/es9plus/initiateAuthentication";
 /// The exact body Windows compares.

@@ -53,3 +53,5 @@ mod start;
 mod stop;
 #[cfg(test)]
 mod tool;
+#[cfg(test)]
+mod upgrade;
