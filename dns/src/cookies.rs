@@ -91,7 +91,7 @@ impl CookieSecrets {
         let [version, _, _, _, made @ ..] = *head;
         // Serial number arithmetic (RFC 1982), as the standard asks for.
         let age = now.wrapping_sub(u32::from_be_bytes(made));
-        let is_fresh = age <= MAX_AGE || age >= u32::MAX - MAX_AHEAD;
+        let is_fresh = age <= MAX_AGE || age > u32::MAX - MAX_AHEAD;
         let is_ours = |secret| whole(secret, cookie.client, *head, address) == server;
         version == VERSION && is_fresh && self.0.iter().any(is_ours)
     }

@@ -15,8 +15,9 @@ impl Responder {
     /// answer gets a new one; an asker that proves nothing gets an answer in few words.
     pub(super) fn prove(&self, query: &mut Query, asker: Asker, moment: &Moment) -> bool {
         let mut is_proven = asker.transport != Transport::Udp;
-        let secrets = self.cookies.read().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(cookie), Some(secrets)) = (query.cookie(), secrets.as_ref()) {
+        if let Some(cookie) = query.cookie()
+            && let Some(secrets) = &*self.cookies.read().unwrap_or_else(PoisonError::into_inner)
+        {
             // Modulo 2^32, as a cookie counts (RFC 9018 section 4.3).
             let seconds = moment.now.as_second().to_be_bytes();
             let now = seconds.last_chunk().map_or(0, |low| u32::from_be_bytes(*low));
