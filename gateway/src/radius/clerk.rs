@@ -188,8 +188,7 @@ impl Clerk {
             Some(nas) => format!("{}/{nas}", client.name),
             None => client.name.clone(),
         };
-        let at =
-            content.event.map_or_else(|| seconds(now).0.saturating_sub(content.delay), |at| at);
+        let at = content.event.unwrap_or_else(|| seconds(now).0.saturating_sub(content.delay));
         let at = Seconds(at.max(1));
         let indicated = content.last_bearer || !client.keeps_without_indicator;
         let (kind, result) = match content.status.ok_or(Dropped::Missing)? {

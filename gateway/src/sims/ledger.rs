@@ -610,3 +610,6 @@ const NAS_MAX: u16 = 4096;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod model;

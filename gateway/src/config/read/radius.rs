@@ -96,7 +96,8 @@ impl Client {
                 0
             }
             Some(text) => {
-                let interim = findings.duration(&text).map_or(INTERIM.into(), |t| t.as_secs());
+                let interim =
+                    findings.duration(&text).map_or(u64::from(INTERIM), |time| time.as_secs());
                 u32::try_from(interim.max(1)).unwrap_or(INTERIM) * INTERIMS
             }
         };

@@ -28,6 +28,7 @@ impl Desk {
         let intake = Intake {
             path: folder.path().join("policy.toml"),
             environment: Environment::Lab,
+            maps_iccid: false,
             keys: vec![key.public()],
             last_good: Some(folder.path().join("last-good.json")),
         };
@@ -78,6 +79,18 @@ async fn a_policy_without_a_trusted_signature_is_refused() {
     assert_eq!(desk.read().await.err(), Some("bad-signature"));
     let open = Intake { keys: Vec::new(), ..desk.intake.clone() };
     assert_eq!(open.read().await.ok().map(|found| found.trust), Some(Trust::NotAsked));
+}
+
+#[tokio::test]
+async fn a_class_by_iccid_needs_a_mapping() {
+    let desk = Desk::new();
+    let class = "match = [{ iccid = [\"8988247000100000000-8988247000199999999\"] }]\n";
+    desk.write("policy.toml", &format!("{POLICY}{class}"));
+    let unsigned = Intake { keys: Vec::new(), ..desk.intake.clone() };
+    let label = |error: ReloadError| error.label();
+    assert_eq!(unsigned.read().await.err().map(label), Some("no-mapping"));
+    let mapped = Intake { maps_iccid: true, ..unsigned };
+    assert!(mapped.read().await.is_ok());
 }
 
 #[tokio::test]

@@ -202,12 +202,10 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        for _ in 0..200_000 {
-            if TcpStream::connect(address).is_ok() {
-                return Self { child, address };
-            }
-        }
-        panic!("no server at {address}");
+        let server = Self { child, address };
+        let answers = (0..200_000).any(|_| TcpStream::connect(address).is_ok());
+        assert!(answers, "no server at {address}");
+        server
     }
 
     fn stop(self) -> SocketAddr {
