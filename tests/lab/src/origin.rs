@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
-    header::{CONTENT_TYPE, HOST},
+    header::{ALT_SVC, CONTENT_TYPE, HOST},
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
@@ -132,6 +132,8 @@ impl Origin {
             .header(CONTENT_TYPE, page.kind)
             .header(HOST_HEADER, host)
             .header(ADDRESS_HEADER, local.to_string())
+            // As the real ones do; nothing of the lab speaks HTTP/3.
+            .header(ALT_SVC, "h3=\":443\"")
             .body(Full::from(page.body))
             .expect("our own headers are well formed");
         Ok(response)

@@ -104,10 +104,10 @@ fn part_of_a_hello_reaches_nobody() {
 }
 
 /// A server that stands for every host, in both families.
-struct Origin(TcpListener);
+pub(crate) struct Origin(TcpListener);
 
 impl Origin {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(TcpListener::bind("[::]:0").unwrap())
     }
 
@@ -116,7 +116,7 @@ impl Origin {
     }
 
     /// The next connection from the gateway.
-    fn accept(&self) -> TcpStream {
+    pub(crate) fn accept(&self) -> TcpStream {
         self.0.set_nonblocking(true).unwrap();
         let stream = crate::stage::eventually("the gateway dials", || self.0.accept().ok()).0;
         stream.set_nonblocking(false).unwrap();
@@ -131,7 +131,7 @@ impl Origin {
 }
 
 /// A gateway on loopback whose every listed host is `origin`.
-fn on_loopback(origin: &Origin, hostset: &str) -> World {
+pub(crate) fn on_loopback(origin: &Origin, hostset: &str) -> World {
     let mut options = options();
     options.form = Form::Loopback;
     let port = origin.port();
@@ -165,7 +165,7 @@ ports = {{ "443" = {port} }}
     World::start(options).unwrap()
 }
 
-fn subscriber(gateway: SocketAddr) -> TcpStream {
+pub(crate) fn subscriber(gateway: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(gateway).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(Sim::PATIENCE)).unwrap();

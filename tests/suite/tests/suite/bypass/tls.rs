@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[test]
-fn forged_name_on_a_decoys_address_reaches_the_real_host() {
+fn row_01_forged_name_on_a_decoys_address_reaches_the_real_host() {
     let world = world();
     for family in Family::BOTH {
         for page in [Fetch::https(LOGIN, family), Fetch::http(LOGIN, family)] {
@@ -30,7 +30,7 @@ fn forged_name_on_a_decoys_address_reaches_the_real_host() {
 }
 
 #[test]
-fn twin_on_the_same_address_is_refused() {
+fn row_01_twin_on_the_same_address_is_refused() {
     let world = world();
     for family in Family::BOTH {
         let login = address(LOGIN, family);
@@ -42,7 +42,7 @@ fn twin_on_the_same_address_is_refused() {
 }
 
 #[test]
-fn host_inside_tls_does_not_save_a_denied_name() {
+fn row_12_host_inside_tls_does_not_save_a_denied_name() {
     let world = world();
     for family in Family::BOTH {
         let page = Fetch::https(LOGIN, family).with_sni(BING).with_host(LOGIN);
@@ -53,26 +53,26 @@ fn host_inside_tls_does_not_save_a_denied_name() {
 }
 
 #[test]
-fn hello_without_a_name_is_refused() {
+fn row_08_hello_without_a_name_is_refused() {
     assert_hello_refused("no name", &Hello::nameless());
 }
 
 #[test]
-fn hello_that_names_an_address_is_refused() {
+fn row_09_hello_that_names_an_address_is_refused() {
     for family in Family::BOTH {
         assert_hello_refused("an address", &Hello::to(&address(LOGIN, family).to_string()));
     }
 }
 
 #[test]
-fn hello_with_two_names_is_refused() {
+fn row_07_hello_with_two_names_is_refused() {
     assert_hello_refused("two names", &Hello::to(LOGIN).and(BING));
     assert_hello_refused("two names, reversed", &Hello::to(BING).and(LOGIN));
     assert_hello_refused("one name twice", &Hello::to(LOGIN).and(LOGIN));
 }
 
 #[test]
-fn hello_with_a_disguised_name_is_refused() {
+fn row_09_hello_with_a_disguised_name_is_refused() {
     for name in [
         "login.live.com\0.www.bing.com",
         "www.bing.com\0.login.live.com",
@@ -89,7 +89,7 @@ fn hello_with_a_disguised_name_is_refused() {
 }
 
 #[test]
-fn second_hello_for_another_name_is_cut() {
+fn row_02_second_hello_for_another_name_is_cut() {
     let world = world();
     for family in Family::BOTH {
         let first = Hello::to(LOGIN).without_share();
