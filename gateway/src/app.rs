@@ -323,7 +323,8 @@ impl App {
     ///
     /// Returns whether everything ended as it should. If a part broke, the steering stays.
     pub(crate) async fn run(self, mut outside: impl Outside) -> bool {
-        let Self { node, dns, proxy, ending, admin, desk, reloader, watch, keeper, radius, .. } = self;
+        let Self { node, dns, proxy, ending, admin, desk, reloader, watch, keeper, radius, .. } =
+            self;
         let Self { audit, steering, sockets, lift, feed, courier, .. } = self;
         let mut serving = JoinSet::new();
         serving.spawn(Arc::clone(&lift).run(feed, ending.stop.clone()));
