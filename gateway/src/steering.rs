@@ -81,14 +81,18 @@ impl Steering {
         snapshot: Arc<Snapshot>,
         residents: Arc<dyn Residents>,
     ) -> Result<Self, SteeringError> {
-        let limits = RefusalLimits::before(&left_behind());
+        let before = left_behind();
+        let limits = RefusalLimits::before(&before);
         // With its elements: between two steps, flows of those who pass would be reset.
         let text = ruleset::ruleset(config, ports, &limits.note())?
             + &kernel::elements(snapshot.policy(), &*residents);
         run_with_input("nft", &["-f", "-"], &text)?;
-        // From here on half a steering is in place, which would be worse than none.
+        // Half a steering where there was none would be worse than none. Where there was one, of a
+        // killed process or of one that still serves, taking it away would open the garden.
         let undone = |error| {
-            let _ = remove(config, &limits);
+            if before.is_empty() {
+                let _ = remove(config, &limits);
+            }
             error
         };
         let kernel = Kernel::fill(snapshot, residents).map_err(SteeringError::from);
