@@ -74,7 +74,8 @@ postern_setup_lab() {
 # The checkers of shipped files, and tcpdump to record a journey. promtool comes out of its package
 # alone: installing the package would start a Prometheus server.
 postern_setup_checks() {
-    postern_need systemd-analyze systemd tcpdump tcpdump
+    postern_need systemd-analyze systemd tcpdump tcpdump radclient freeradius-utils \
+        redis-server redis-server
     local tools=$postern_target/tools
     PATH=$tools:$PATH
     command -v promtool >/dev/null && return
