@@ -160,7 +160,7 @@ impl<'p> Packet<'p> {
     }
 
     /// The answer that grants or refuses what was asked: every Proxy-State unchanged and in order
-    /// (RFC 2865 section 5.33), signed as the request was.
+    /// (RFC 2865 section 5.33), to an order signed as the order was.
     pub(crate) fn reply(&self, secret: &Secret, refused: Option<ErrorCause>) -> Vec<u8> {
         let code = match (self.code, refused.is_some()) {
             (Code::Accounting, _) => 5,
@@ -171,7 +171,10 @@ impl<'p> Packet<'p> {
         };
         let mut reply = vec![code, self.identifier(), 0, 0];
         reply.extend(self.authenticator());
-        let signed = self.attributes().any(|attribute| attribute.kind == MESSAGE_AUTHENTICATOR);
+        // Not for accounting: no RFC says which authenticator its answers are signed over, and
+        // FreeRADIUS takes another than those of orders.
+        let signed = !matches!(self.code, Code::Accounting)
+            && self.attributes().any(|attribute| attribute.kind == MESSAGE_AUTHENTICATOR);
         if signed {
             reply.extend([MESSAGE_AUTHENTICATOR, 18]);
             reply.extend([0; 16]);

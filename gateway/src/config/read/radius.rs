@@ -96,8 +96,9 @@ impl Client {
                 0
             }
             Some(text) => {
-                let interim =
-                    findings.duration(&text).map_or(u64::from(INTERIM), |time| time.as_secs());
+                let interim = findings
+                    .duration(&text)
+                    .map_or_else(|| u64::from(INTERIM), |time| time.as_secs());
                 u32::try_from(interim.max(1)).unwrap_or(INTERIM) * INTERIMS
             }
         };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sims::prefix::Prefix;
+use crate::sims::{claim::CLAIMS_MAX, prefix::Prefix};
 
 /// One message as it was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,7 @@ const NOW: Seconds = Seconds(100_000);
 fn network(mut draw: impl FnMut(usize) -> usize) -> Vec<Message> {
     let mut held: BTreeMap<u32, (usize, u64, u32)> = BTreeMap::new();
     let (mut log, mut next) = (Vec::new(), 1);
+    let mut sessions = [0; ADDRESSES as usize];
     for step in 0..60 {
         let at = 1_000 + step * 10;
         let address = u32::try_from(draw(3)).unwrap();
@@ -46,7 +47,10 @@ fn network(mut draw: impl FnMut(usize) -> usize) -> Vec<Message> {
             }
             1 | 2 => log.extend(held.get(&address).map(|session| said(Kind::Interim, *session))),
             3 => log.extend(held.remove(&address).map(|session| said(Kind::Stop, session))),
+            // More than are remembered for one address do not come within the time they are.
+            _ if sessions[address as usize] == CLAIMS_MAX => {}
             _ => {
+                sessions[address as usize] += 1;
                 // The address goes to another SIM within the second.
                 log.extend(held.remove(&address).map(|session| said(Kind::Stop, session)));
                 let session = (draw(2), next, u32::try_from(draw(5)).unwrap());
@@ -60,25 +64,37 @@ fn network(mut draw: impl FnMut(usize) -> usize) -> Vec<Message> {
 }
 
 /// Who has each address after these messages, played in the order they were sent.
+///
+/// A SIM that has an address by two sessions keeps it until both have ended.
 fn oracle(delivered: &[(usize, Message)]) -> BTreeMap<u32, u32> {
     let mut sorted = delivered.to_vec();
     sorted.sort_by_key(|(place, _)| *place);
     sorted.dedup();
-    let mut owners: BTreeMap<u32, (usize, u64, u32, u32)> = BTreeMap::new();
+    let mut owners: BTreeMap<u32, (u32, BTreeMap<u64, (usize, u32)>)> = BTreeMap::new();
     for (_, Message { at, nas, word }) in sorted {
         match word {
-            Word::Restarted => owners.retain(|_, (of, _, _, last)| *of != nas || *last >= at),
+            Word::Restarted => {
+                for (_, sessions) in owners.values_mut() {
+                    sessions.retain(|_, (of, last)| *of != nas || *last >= at);
+                }
+            }
             Word::Said { kind: Kind::Stop, session, address, .. } => {
-                if owners.get(&address).is_some_and(|(_, owner, _, _)| *owner == session) {
-                    owners.remove(&address);
+                if let Some((_, sessions)) = owners.get_mut(&address) {
+                    sessions.remove(&session);
                 }
             }
             Word::Said { session, sim, address, .. } => {
-                owners.insert(address, (nas, session, sim, at));
+                let (owner, sessions) = owners.entry(address).or_default();
+                if *owner != sim {
+                    sessions.clear();
+                }
+                *owner = sim;
+                sessions.insert(session, (nas, at));
             }
         }
     }
-    owners.into_iter().map(|(address, (_, _, sim, _))| (address, sim)).collect()
+    owners.retain(|_, (_, sessions)| !sessions.is_empty());
+    owners.into_iter().map(|(address, (sim, _))| (address, sim)).collect()
 }
 
 fn prefix(address: u32) -> Prefix {

@@ -42,8 +42,6 @@ mod replay;
 #[cfg(test)]
 mod repository;
 #[cfg(test)]
-mod resolver;
-#[cfg(test)]
 mod sarif;
 #[cfg(test)]
 mod schema;
