@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::{
     desk::{Desk, Running},
     stage::{
-        BING, Family, address, assert_garden, assert_reached, assert_refused, eventually, metric,
-        world,
+        self, BING, Family, address, assert_garden, assert_reached, assert_refused, eventually,
+        metric, world,
     },
 };
 
@@ -90,7 +90,7 @@ fn emergency_outlives_a_killed_gateway_and_not_its_end() {
     assert_eq!(order(&node, "unprovisioned", "2s").0, 0);
     let end = openings(&node)[0]["until"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     drop(node);
-    eventually("the end", || (jiff::Timestamp::now() > end).then_some(()));
+    eventually("the end", || (stage::now() > end).then_some(()));
     assert_eq!(openings(&desk.start()), Vec::<Value>::new());
 
     let audit = fs::read_to_string(desk.path("audit.jsonl")).unwrap();

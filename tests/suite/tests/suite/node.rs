@@ -16,7 +16,7 @@ pub(crate) struct Node {
     child: Child,
     /// The line that names every bound address.
     listening: String,
-    folder: TempDir,
+    _folder: TempDir,
     /// Kept open: a closed pipe is not what an operator's terminal looks like.
     _stdout: BufReader<ChildStdout>,
 }
@@ -52,7 +52,7 @@ impl Node {
             let log = fs::read_to_string(folder.path().join("log")).unwrap();
             panic!("the gateway did not get ready: {listening}{ready}{log}");
         }
-        Self { child, listening, folder, _stdout: stdout }
+        Self { child, listening, _folder: folder, _stdout: stdout }
     }
 
     /// The resolver's address.
@@ -73,14 +73,6 @@ impl Node {
     /// The text of `/metrics`.
     pub(crate) fn scrape(&self) -> String {
         self.call("GET /metrics")
-    }
-
-    /// Puts `policy` in the place of the one before, and in force.
-    pub(crate) fn replace_policy(&self, policy: &str) {
-        let file = self.folder.path().join("policy.toml");
-        fs::write(file.with_extension("new"), policy).unwrap();
-        fs::rename(file.with_extension("new"), file).unwrap();
-        self.call("POST /v1/policy/reload");
     }
 
     /// What the admin API answers to `request`.

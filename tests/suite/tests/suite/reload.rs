@@ -14,7 +14,7 @@ use lab::{Fetch, Held, Outcome, World};
 use serde_json::Value;
 
 use crate::stage::{
-    Family, LOGIN, PORTAL, STATUS, address, assert_garden, assert_reached, assert_refused,
+    self, Family, LOGIN, PORTAL, STATUS, address, assert_garden, assert_reached, assert_refused,
     eventually, generation, metric, options, world,
 };
 
@@ -232,7 +232,7 @@ fn session_whose_host_is_no_longer_listed_is_cut() {
 #[test]
 fn session_is_cut_when_the_window_of_its_host_closes() {
     let world = world();
-    let now = jiff::Timestamp::now();
+    let now = stage::now();
     let (from, until) = (now - jiff::SignedDuration::from_hours(1), now + WINDOW);
     let window = format!(
         "[[hostset]]\nname = \"maintenance\"\n[[hostset.host]]\nmatch = \"{STATUS}\"\n\
@@ -248,7 +248,7 @@ fn session_is_cut_when_the_window_of_its_host_closes() {
     let revoked =
         || metric(&world, "postern_session_outcomes_total", &[("outcome", "policy-revoked")]);
     eventually("the window has closed", || (revoked() == 1.0).then_some(()));
-    assert!(jiff::Timestamp::now() >= until, "cut before the end of the window");
+    assert!(stage::now() >= until, "cut before the end of the window");
     assert!(matches!(cut.send(&held).outcome, Outcome::Closed));
     assert_reached(LOGIN, &other.send(&kept));
     assert_shut(&world, STATUS);

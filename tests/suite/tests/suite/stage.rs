@@ -42,6 +42,12 @@ pub(crate) fn world() -> World {
     World::start(options()).unwrap()
 }
 
+/// The time a window or an emergency is measured against.
+#[expect(clippy::disallowed_methods, reason = "the gateway goes by the same clock")]
+pub(crate) fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
 /// The address of a host of the emulated Internet.
 pub(crate) fn address(host: &str, family: Family) -> IpAddr {
     lab::place(host).unwrap_or_else(|| panic!("no host {host}")).address(family)
