@@ -29,7 +29,7 @@ pub enum InvalidCookieSecrets {
         /// What the system says.
         source: Arc<io::Error>,
     },
-    /// The file does not hold one to [`MAX_SECRETS`] lines of 32 hexadecimal digits.
+    /// The file does not hold one to three lines of 32 hexadecimal digits.
     #[error("{} does not hold one to {MAX_SECRETS} lines of 32 hexadecimal digits", path.display())]
     Form {
         /// The file.
