@@ -54,7 +54,7 @@ fn believes_only_what_the_secret_signed() {
         assert!(!believed, "octet {at}");
     }
     // A wrong Message-Authenticator under a right Request Authenticator.
-    let mut bent = signed.clone();
+    let mut bent = signed;
     bent[25] ^= 1;
     bent[4..20].fill(0);
     let digest = Md5::new().chain_update(&bent).chain_update(b"xyzzy5461").finalize();
@@ -68,7 +68,7 @@ fn every_prefix_is_refused_and_padding_is_not_read() {
     for length in 0..whole.len() {
         assert_eq!(Packet::parse(&whole[..length]).err(), Some(Malformed::Truncated), "{length}");
     }
-    let mut padded = whole.clone();
+    let mut padded = whole;
     padded.extend([1, 0, 0]);
     assert_eq!(Packet::parse(&padded).unwrap().attributes().count(), 3);
     for (bytes, fault) in [

@@ -63,6 +63,9 @@ fn network(mut draw: impl FnMut(usize) -> usize) -> Vec<Message> {
     log
 }
 
+/// By session: the gateway that told it, and when it last did.
+type Sessions = BTreeMap<u64, (usize, u32)>;
+
 /// Who has each address after these messages, played in the order they were sent.
 ///
 /// A SIM that has an address by two sessions keeps it until both have ended.
@@ -70,7 +73,7 @@ fn oracle(delivered: &[(usize, Message)]) -> BTreeMap<u32, u32> {
     let mut sorted = delivered.to_vec();
     sorted.sort_by_key(|(place, _)| *place);
     sorted.dedup();
-    let mut owners: BTreeMap<u32, (u32, BTreeMap<u64, (usize, u32)>)> = BTreeMap::new();
+    let mut owners: BTreeMap<u32, (u32, Sessions)> = BTreeMap::new();
     for (_, Message { at, nas, word }) in sorted {
         match word {
             Word::Restarted => {
