@@ -71,11 +71,14 @@ postern_setup_lab() {
         conntrack conntrack curl curl openssl openssl kdig knot-dnsutils
 }
 
-# The checkers of shipped files, and tcpdump to record a journey. promtool comes out of its package
+# The checkers of shipped files, tcpdump to record a journey, and dnspython and tshark, which judge the
+# resolver's answers. promtool comes out of its package
 # alone: installing the package would start a Prometheus server.
 postern_setup_checks() {
     postern_need systemd-analyze systemd tcpdump tcpdump radclient freeradius-utils \
-        redis-server redis-server
+        redis-server redis-server tshark tshark
+    # The system's Python, for which it is packaged; another one may come first in the path.
+    /usr/bin/python3 -c 'import dns.message' 2>/dev/null || postern_install python3-dnspython
     local tools=$postern_target/tools
     PATH=$tools:$PATH
     command -v promtool >/dev/null && return

@@ -11,6 +11,8 @@ use std::{
 
 use ipnet::IpNet;
 
+use crate::nat64::Nat64;
+
 /// Why an address must not be dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RefusedAddress {
@@ -49,13 +51,57 @@ pub fn refused(address: IpAddr) -> Option<RefusedAddress> {
     }
 }
 
-/// Says why `address` must not be dialled, unless it lies in one of `lifted`.
-#[must_use]
-pub fn refused_unless<'a>(
-    address: IpAddr,
-    lifted: impl IntoIterator<Item = &'a IpNet>,
-) -> Option<RefusedAddress> {
-    refused(address).filter(|_| !lifted.into_iter().any(|network| network.contains(&address)))
+/// The guard of one node, which knows its NAT64: behind that prefix there are IPv4 hosts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Guard {
+    nat64: Option<Nat64>,
+}
+
+impl Guard {
+    /// The guard of a node with this NAT64, if it has one.
+    #[must_use]
+    pub fn new(nat64: Option<Nat64>) -> Self {
+        Self { nat64 }
+    }
+
+    /// The node's NAT64.
+    #[must_use]
+    pub fn nat64(&self) -> Option<Nat64> {
+        self.nat64
+    }
+
+    /// As [`refused`], and an address behind the NAT64 is the IPv4 address it leads to.
+    #[must_use]
+    pub fn refused(&self, address: IpAddr) -> Option<RefusedAddress> {
+        match self.behind_nat64(address) {
+            Some(behind) => refused_v4(behind).map(|_| RefusedAddress::Transition),
+            None => refused(address),
+        }
+    }
+
+    /// Says why `address` must not be dialled, unless it lies in one of `lifted`.
+    #[must_use]
+    pub fn refused_unless<'a>(
+        &self,
+        address: IpAddr,
+        lifted: impl IntoIterator<Item = &'a IpNet>,
+    ) -> Option<RefusedAddress> {
+        self.refused(address)
+            .filter(|_| !lifted.into_iter().any(|network| network.contains(&address)))
+    }
+
+    /// The host that `address` leads to: itself, or the IPv4 host behind the NAT64.
+    #[must_use]
+    pub fn host_of(&self, address: IpAddr) -> IpAddr {
+        self.behind_nat64(address).map_or(address, IpAddr::V4)
+    }
+
+    fn behind_nat64(&self, address: IpAddr) -> Option<Ipv4Addr> {
+        match (address, self.nat64) {
+            (IpAddr::V6(address), Some(nat64)) => nat64.extract(address),
+            (IpAddr::V6(_), None) | (IpAddr::V4(_), _) => None,
+        }
+    }
 }
 
 fn refused_v4(address: Ipv4Addr) -> Option<RefusedAddress> {
@@ -130,7 +176,10 @@ impl fmt::Display for RefusedAddress {
 
 #[cfg(test)]
 mod tests {
-    use super::{refused, refused_unless};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::{Guard, RefusedAddress, refused};
+    use crate::nat64::Nat64;
 
     #[test]
     fn refuses_what_a_listed_name_must_not_lead_to() {
@@ -189,10 +238,30 @@ mod tests {
     #[test]
     fn lifts_only_the_networks_named() {
         let lifted = ["10.20.0.0/16".parse().unwrap(), "::1/128".parse().unwrap()];
-        let refused = |address: &str| refused_unless(address.parse().unwrap(), &lifted).is_some();
+        let guard = Guard::default();
+        let refused =
+            |address: &str| guard.refused_unless(address.parse().unwrap(), &lifted).is_some();
         assert!(!refused("10.20.3.4"));
         assert!(!refused("::1"));
         assert!(refused("10.21.0.1"));
         assert!(refused("127.0.0.1"));
+    }
+
+    #[test]
+    fn looks_behind_the_nodes_own_nat64() {
+        for prefix in ["64:ff9b::/96", "2001:db8:64::/96", "64:ff9b:1:fffe::/96", "fd00:64::/64"] {
+            let nat64: Nat64 = prefix.parse().unwrap();
+            let guard = Guard::new(Some(nat64));
+            let discovery: IpAddr = nat64.discovery()[0].into();
+            assert_eq!(guard.refused(discovery), Some(RefusedAddress::Transition), "{prefix}");
+            let public = Ipv4Addr::new(198, 51, 100, 7);
+            let address = nat64.embed(public).unwrap().into();
+            assert_eq!(guard.refused(address), None, "{prefix}");
+            assert_eq!(guard.host_of(address), IpAddr::V4(public), "{prefix}");
+        }
+        let own = Guard::new(Some("2001:db8:64::/96".parse().unwrap()));
+        for address in ["2001:db8:64::10.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b:1::1", "fd00::1"] {
+            assert!(own.refused(address.parse().unwrap()).is_some(), "{address}");
+        }
     }
 }

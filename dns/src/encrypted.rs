@@ -31,6 +31,8 @@ pub struct Encrypted {
     pub listen: Vec<SocketAddr>,
     /// The certificate and its key.
     pub identity: Identity,
+    /// The port that subscribers use, if it is steered here whatever address they choose.
+    pub steered_port: Option<u16>,
 }
 
 /// What is spoken within TLS.
@@ -114,10 +116,19 @@ impl Dialect {
         }
     }
 
-    fn alpn(self) -> &'static [u8] {
+    /// What TLS calls it (RFC 7858 section 3.1, RFC 9113 section 3.2).
+    pub(crate) fn alpn(self) -> &'static [u8] {
         match self {
             Self::Tls => b"dot",
             Self::Https => b"h2",
+        }
+    }
+
+    /// The port where it is without being told (RFC 7858 section 3.1, RFC 9110 section 4.2.2).
+    pub(crate) fn port(self) -> u16 {
+        match self {
+            Self::Tls => 853,
+            Self::Https => 443,
         }
     }
 }

@@ -262,6 +262,14 @@ impl Origin {
 impl Transport {
     const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Https];
 
+    /// Whether nobody on the way can read or change what is said.
+    pub(crate) fn is_encrypted(self) -> bool {
+        match self {
+            Self::Udp | Self::Tcp => false,
+            Self::Tls | Self::Https => true,
+        }
+    }
+
     fn label(self) -> &'static str {
         match self {
             Self::Udp => "udp",

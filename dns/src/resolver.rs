@@ -13,13 +13,15 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use policy::{HostName, Policy, Rule, Snapshot};
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    address::Guard,
     cache::{Cache, MAX_HOSTS},
     metrics::{Metrics, Origin},
+    nat64::Nat64,
     screen::{End, Family, Finding, Screened, screen},
     upstream::{InvalidUpstream, Trust, Upstream, UpstreamError, Upstreams},
 };
@@ -31,6 +33,7 @@ use memory::{Key, Memory};
 #[derive(Debug)]
 pub struct Resolver {
     upstreams: Arc<Upstreams>,
+    guard: Guard,
     store: Arc<Store>,
     flights: Flights<Key, Ended>,
     metrics: Arc<Metrics>,
@@ -68,6 +71,13 @@ pub(crate) struct Found {
     pub(crate) origin: Origin,
 }
 
+/// A finding, and what of it may be told.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) found: Found,
+    pub(crate) screened: Screened,
+}
+
 impl Resolver {
     /// A resolver over `upstreams`, asked in this order; encrypted ones are held to `trust`. Must
     /// be called within a tokio runtime.
@@ -83,7 +93,15 @@ impl Resolver {
         let upstreams = Arc::new(Upstreams::new(upstreams, trust, Arc::clone(&metrics))?);
         let store =
             Store { cache: Mutex::new(Cache::new(MAX_HOSTS)), memory: Mutex::new(Memory::new()) };
-        Ok(Self { upstreams, store: Arc::new(store), flights: Flights::new(), metrics })
+        let (store, flights) = (Arc::new(store), Flights::new());
+        Ok(Self { upstreams, guard: Guard::default(), store, flights, metrics })
+    }
+
+    /// The same for an operator with a NAT64: IPv4 hosts get IPv6 addresses behind it (DNS64, RFC
+    /// 6147), and what is behind it is screened as they are.
+    #[must_use]
+    pub fn behind(self, nat64: Option<Nat64>) -> Self {
+        Self { guard: Guard::new(nat64), ..self }
     }
 
     /// The addresses of `host`, to dial: both families, IPv6 and IPv4 in turn (RFC 8305 section
@@ -108,7 +126,7 @@ impl Resolver {
         );
         let mut error = ResolveError::NoAddress;
         let mut weigh = |found: Result<Found, UpstreamError>| match found {
-            Ok(found) => match weigh(&found, policy, rule) {
+            Ok(found) => match self.weigh(&found, policy, rule) {
                 Screened::Addresses { addresses, .. } => addresses,
                 Screened::Refused => {
                     error = ResolveError::AddressesRefused;
@@ -125,6 +143,12 @@ impl Resolver {
         };
         let addresses = in_turn(weigh(v6), weigh(v4));
         if addresses.is_empty() { Err(error) } else { Ok(addresses) }
+    }
+
+    /// The guard that screens every address.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// Where the upstreams are.
@@ -210,6 +234,13 @@ impl Resolver {
             None => self.ask(snapshot, host, slot).await,
         }
     }
+
+    /// Screens what was found under the policy that holds for the answer.
+    pub(crate) fn weigh(&self, found: &Found, policy: &Policy, rule: Option<&Rule>) -> Screened {
+        let of_rule: &[IpNet] = rule.map_or(&[], Rule::networks);
+        let lifted = of_rule.iter().chain(&policy.lab().networks);
+        screen(&found.finding, found.age, policy.dns().max_ttl, &self.guard, lifted)
+    }
 }
 
 impl Store {
@@ -240,11 +271,12 @@ impl Store {
     }
 }
 
-/// Screens what was found under the policy that holds for the answer.
-pub(crate) fn weigh(found: &Found, policy: &Policy, rule: Option<&Rule>) -> Screened {
-    let of_rule: &[IpNet] = rule.map_or(&[], Rule::networks);
-    let lifted = of_rule.iter().chain(&policy.lab().networks);
-    screen(&found.finding, found.age, policy.dns().max_ttl, lifted)
+impl Found {
+    /// What was found, of a name whose addresses are no hosts.
+    pub(crate) fn unscreened(&self, policy: &Policy) -> Screened {
+        let everything = [IpNet::from(Ipv6Net::default())];
+        screen(&self.finding, self.age, policy.dns().max_ttl, &Guard::default(), everything.iter())
+    }
 }
 
 fn from_lab(addresses: &[IpAddr], family: Family) -> Finding {

@@ -30,6 +30,7 @@ use crate::{
     rates::{Asking, PLACES, Rate, Rates},
     resolver::{Found, Resolver},
     screen::Family,
+    site::Site,
     upstream::UpstreamError,
     wire::{Answer, Dropped, MAX_TCP_ANSWER, Notice, Query, Reading},
 };
@@ -55,6 +56,7 @@ pub trait Judge: Send + Sync + 'static {
 pub(crate) struct Responder {
     judge: Arc<dyn Judge>,
     resolver: Arc<Resolver>,
+    site: Site,
     metrics: Arc<Metrics>,
     rates: Mutex<Rates<Asking>>,
     budgets: Mutex<Rates<BudgetKey>>,
@@ -162,12 +164,14 @@ impl Responder {
     pub(crate) fn new(
         judge: Arc<dyn Judge>,
         resolver: Arc<Resolver>,
+        site: Site,
         metrics: Arc<Metrics>,
         limits: Limits,
     ) -> Self {
         Self {
             judge,
             resolver,
+            site,
             metrics,
             rates: Mutex::new(Rates::new(PLACES)),
             budgets: Mutex::new(Rates::new(BUDGETS)),
@@ -219,7 +223,7 @@ impl Responder {
         }
         let step = match rejected {
             Some(rcode) => Step::Say(Answer::empty(rcode), Origin::Local),
-            None => self.step(slate, sitting, None, answer),
+            None => self.step(slate, sitting, &[], answer),
         };
         match step {
             Step::Say(said, origin) => {
@@ -251,13 +255,14 @@ impl Responder {
         let Waiting { query, asker, is_proven, started, mut search } = waiting;
         let (mut slate, mut answer) = (Slate { query, ..Slate::default() }, Vec::new());
         let mut last = (plan::failed(Notice::Other), Origin::Upstream);
-        for _ in 0..MAX_SEARCHES {
+        let mut ended = Vec::new();
+        while ended.len() < MAX_SEARCHES {
             let Search { snapshot, host, slot } = search;
             let found = self.resolver.ask(&snapshot, &host, slot).await;
-            let ended = Ended { host, slot, found };
+            ended.push(Ended { host, slot, found });
             let (moment, subscriber) = (self.moment(), self.judge.subscriber(asker.from.ip()));
             let sitting = Sitting { asker, subscriber: &subscriber, is_proven, moment: &moment };
-            match self.step(&mut slate, sitting, Some(&ended), &mut answer) {
+            match self.step(&mut slate, sitting, &ended, &mut answer) {
                 Step::Say(answer, origin) => {
                     last = (answer, origin);
                     break;
@@ -355,5 +360,6 @@ fn can_be_answered(Asker { from, to, .. }: Asker) -> bool {
 
 const PROTOCOL: &str = "dns";
 
-/// Searches for one question: the second, if a new policy gives another portal.
-const MAX_SEARCHES: usize = 3;
+/// Searches for one question: one in each family for DNS64, and the same again if a new policy gives
+/// another portal.
+const MAX_SEARCHES: usize = 4;

@@ -14,7 +14,7 @@ use hickory_proto::{
 use ipnet::IpNet;
 
 use crate::{
-    address,
+    address::Guard,
     wire::{Alias, Authority, Name, TYPE_A, TYPE_AAAA},
 };
 
@@ -157,12 +157,13 @@ fn negative(
     Finding { aliases, end, ttl }
 }
 
-/// Weighs what was found `age` ago: addresses in no network of `lifted` that must not be dialled
-/// are removed, and nothing may be kept longer than `max_ttl` seconds.
+/// Weighs what was found `age` ago: addresses in no network of `lifted` that `guard` refuses are
+/// removed, and nothing may be kept longer than `max_ttl` seconds.
 pub(crate) fn screen<'a>(
     finding: &Finding,
     age: Duration,
     max_ttl: u32,
+    guard: &Guard,
     lifted: impl Iterator<Item = &'a IpNet> + Clone,
 ) -> Screened {
     let age = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
@@ -175,7 +176,7 @@ pub(crate) fn screen<'a>(
             let addresses: Vec<IpAddr> = found
                 .iter()
                 .copied()
-                .filter(|address| address::refused_unless(*address, lifted.clone()).is_none())
+                .filter(|address| guard.refused_unless(*address, lifted.clone()).is_none())
                 .collect();
             if addresses.is_empty() {
                 Screened::Refused

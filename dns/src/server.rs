@@ -15,6 +15,7 @@ use crate::{
     metrics::Metrics,
     resolver::Resolver,
     respond::{Judge, Responder},
+    site::{PublicDoor, Site},
     stream, udp,
 };
 
@@ -83,7 +84,9 @@ impl Server {
                 return Err(BindError::Loop { address, upstream });
             }
         }
-        let responder = Arc::new(Responder::new(judge, resolver, metrics, settings.limits));
+        let doors = public_doors(settings, &tls, &https);
+        let site = Site { nat64: resolver.guard().nat64(), doors };
+        let responder = Arc::new(Responder::new(judge, resolver, site, metrics, settings.limits));
         Ok(Self { listeners, tls, https, responder, limits: settings.limits })
     }
 
@@ -193,7 +196,7 @@ fn bind_encrypted(
     dialect: Dialect,
     inherited: &mut Inherited,
 ) -> Result<Vec<(TcpListener, SocketAddr, Door)>, BindError> {
-    let Some(Encrypted { listen, identity }) = wanted else { return Ok(Vec::new()) };
+    let Some(Encrypted { listen, identity, .. }) = wanted else { return Ok(Vec::new()) };
     let protocol = dialect.name();
     let door =
         Door::new(identity, dialect).map_err(|source| BindError::Identity { protocol, source })?;
@@ -208,6 +211,23 @@ fn bind_encrypted(
         Ok((listener, address, door.clone()))
     };
     places(settings, listen).map(&mut bind).collect()
+}
+
+/// The encrypted listeners that may be named to subscribers.
+fn public_doors(
+    settings: &Settings,
+    tls: &[(TcpListener, SocketAddr, Door)],
+    https: &[(TcpListener, SocketAddr, Door)],
+) -> Vec<PublicDoor> {
+    let mut doors = Vec::new();
+    for (wanted, bound, dialect) in
+        [(&settings.tls, tls, Dialect::Tls), (&settings.https, https, Dialect::Https)]
+    {
+        let Some(Encrypted { identity, steered_port, .. }) = wanted else { continue };
+        let at = bound.iter().map(|(_, at, _)| *at);
+        doors.extend(at.filter_map(|at| PublicDoor::new(dialect, identity, at, *steered_port)));
+    }
+    doors
 }
 
 /// Whether what is sent to `upstream` surely arrives at `local`.

@@ -3,7 +3,7 @@
 
 mod abuse;
 mod answers;
-mod denials;
+mod cases;
 mod differential;
 mod drills;
 mod encrypted;

@@ -12,7 +12,7 @@ mod name;
 mod packet;
 mod writer;
 
-pub use answer::{Alias, Answer, Authority, Notice, Rcode};
+pub use answer::{Alias, Answer, Authority, Data, Notice, Rcode};
 pub use cookie::{Cookie, SERVER};
 pub use name::Name;
 pub(crate) use packet::Packet;
@@ -86,6 +86,7 @@ struct Edns {
     payload: u16,
     version: u8,
     dnssec_ok: bool,
+    wants_structure: bool,
     cookie: Option<Cookie>,
     /// The server cookie that goes with the answer.
     given: Option<[u8; SERVER]>,
@@ -130,11 +131,12 @@ fn body(cursor: &mut Cursor<'_>, counts: [u16; 4], query: &mut Query) -> Option<
         if query.edns.is_some() || !record.at_root {
             return None;
         }
-        let cookie = options(record.data)?;
+        let Options { cookie, wants_structure } = options(record.data)?;
         let [_, version, flags, _] = record.ttl.to_be_bytes();
         let dnssec_ok = flags & EDNS_DNSSEC_OK != 0;
         let (payload, given, is_brief) = (record.class, None, false);
-        query.edns = Some(Edns { payload, version, dnssec_ok, cookie, given, is_brief });
+        let edns = Edns { payload, version, dnssec_ok, wants_structure, cookie, given, is_brief };
+        query.edns = Some(edns);
     }
     cursor.is_at_end().then_some(())
 }
@@ -156,19 +158,28 @@ fn record<'a>(cursor: &mut Cursor<'a>) -> Option<RawRecord<'a>> {
     Some(RawRecord { at_root, record_type, class, ttl, data })
 }
 
-/// The cookie among the options, if there is one; `None` if they do not fill the data exactly.
-fn options(data: &[u8]) -> Option<Option<Cookie>> {
+/// What is of interest among the options of an OPT record.
+#[derive(Default)]
+struct Options {
+    cookie: Option<Cookie>,
+    /// An extended error, by which an asker says that it reads structured ones.
+    wants_structure: bool,
+}
+
+/// Reads the options; `None` if they do not fill the data exactly.
+fn options(data: &[u8]) -> Option<Options> {
     let mut cursor = Cursor::new(data);
-    let mut cookie = None;
+    let mut options = Options::default();
     while !cursor.is_at_end() {
         let (code, length) = (cursor.u16()?, cursor.u16()?);
         let data = cursor.take(usize::from(length))?;
-        // All but the first are ignored (RFC 7873 section 5.2).
-        if code == cookie::OPTION_COOKIE && cookie.is_none() {
-            cookie = Some(Cookie::read(data)?);
+        // All cookies but the first are ignored (RFC 7873 section 5.2).
+        if code == cookie::OPTION_COOKIE && options.cookie.is_none() {
+            options.cookie = Some(Cookie::read(data)?);
         }
+        options.wants_structure |= code == OPTION_EXTENDED_ERROR;
     }
-    Some(cookie)
+    Some(options)
 }
 
 impl Query {
@@ -217,6 +228,13 @@ impl Query {
     #[must_use]
     pub fn dnssec_ok(&self) -> bool {
         self.edns.is_some_and(|edns| edns.dnssec_ok)
+    }
+
+    /// Whether the asker reads structured errors (draft-ietf-dnsop-structured-dns-error section
+    /// 5.1).
+    #[must_use]
+    pub fn wants_structure(&self) -> bool {
+        self.edns.is_some_and(|edns| edns.wants_structure)
     }
 
     /// The cookie that came with it.
@@ -309,6 +327,11 @@ pub(crate) const TYPE_CNAME: u16 = 5;
 pub(crate) const TYPE_SOA: u16 = 6;
 /// Address, IPv6 (RFC 3596 section 2.1).
 pub const TYPE_AAAA: u16 = 28;
+pub(crate) const TYPE_PTR: u16 = 12;
+pub(crate) const TYPE_HINFO: u16 = 13;
+pub(crate) const TYPE_SVCB: u16 = 64;
+pub(crate) const TYPE_ANY: u16 = 255;
+pub(crate) const TYPE_RESINFO: u16 = 261;
 const TYPE_OPT: u16 = 41;
 const TYPE_TKEY: u16 = 249;
 const TYPE_TSIG: u16 = 250;
@@ -326,6 +349,8 @@ const OPCODE_SHIFT: u32 = 11;
 const OPCODE_MASK: u16 = 0xf;
 const OPCODE_QUERY: u8 = 0;
 const EDNS_DNSSEC_OK: u8 = 0x80;
+/// RFC 8914 section 2.
+const OPTION_EXTENDED_ERROR: u16 = 15;
 
 #[cfg(test)]
 mod tests;

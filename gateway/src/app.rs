@@ -154,7 +154,9 @@ impl App {
             None => dns::Trust::web()?,
         };
         let upstreams = &config.dns.upstreams;
-        let resolver = Arc::new(dns::Resolver::new(upstreams, &trust, Arc::clone(&dns_metrics))?);
+        let resolver = dns::Resolver::new(upstreams, &trust, Arc::clone(&dns_metrics))?;
+        let resolver = Arc::new(resolver.behind(config.dns.dns64));
+        let steered_port = (config.steering.mode != SteeringMode::None).then_some(DOT_PORT);
         let transparent = config.steering.mode == SteeringMode::Tproxy;
         // The policy is checked before anything is bound: a wrong one leaves no trace.
         let intake = Intake::new(&config)?;
@@ -166,8 +168,8 @@ impl App {
         let dns_settings = dns::Settings {
             listen: config.dns.listen.clone(),
             interfaces: config.dns.interfaces.clone(),
-            tls: encrypted(config.dns.tls.as_ref())?,
-            https: encrypted(config.dns.https.as_ref())?,
+            tls: encrypted(config.dns.tls.as_ref(), steered_port)?,
+            https: encrypted(config.dns.https.as_ref(), None)?,
             transparent,
             limits: config.dns.limits,
         };
@@ -538,10 +540,11 @@ fn listen_for_records(
 
 fn encrypted(
     wanted: Option<&EncryptedConfig>,
+    steered_port: Option<u16>,
 ) -> Result<Option<dns::Encrypted>, dns::InvalidIdentity> {
     let load = |EncryptedConfig { listen, certificate, key }: &EncryptedConfig| {
         let identity = dns::Identity::load(certificate, key)?;
-        Ok(dns::Encrypted { listen: listen.clone(), identity })
+        Ok(dns::Encrypted { listen: listen.clone(), identity, steered_port })
     };
     wanted.map(load).transpose()
 }
@@ -580,3 +583,5 @@ fn warn(diagnostics: &[Diagnostic]) {
 
 /// Webhooks within the window that are known again: about 10 MB.
 const WEBHOOKS_REMEMBERED: usize = 100_000;
+/// The port of DNS over TLS (RFC 7858 section 3.1), which is steered whatever its address.
+const DOT_PORT: u16 = 853;

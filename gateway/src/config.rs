@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use dns::Upstream;
+use dns::{Nat64, Upstream};
 use policy::{Diagnostic, Environment, Severity};
 
 use crate::{
@@ -168,6 +168,8 @@ pub(crate) struct DnsConfig {
     pub(crate) upstream_authorities: Option<PathBuf>,
     /// File with the secrets of DNS cookies, which nodes may share.
     pub(crate) cookie_secrets: Option<PathBuf>,
+    /// The prefix of the operator's NAT64, behind which DNS64 makes addresses.
+    pub(crate) dns64: Option<Nat64>,
     /// DNS over TLS.
     pub(crate) tls: Option<EncryptedConfig>,
     /// DNS over HTTPS.

@@ -2,19 +2,22 @@
 
 use std::{
     fmt, io,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use policy::HostName;
 use rustls::{
     ServerConfig,
     crypto::ring::default_provider,
     pki_types::{
-        CertificateDer, PrivateKeyDer,
+        CertificateDer, PrivateKeyDer, ServerName,
         pem::{self, PemObject},
     },
     sign::{CertifiedKey, SingleCertAndKey},
 };
+use webpki::EndEntityCert;
 
 /// A certificate chain with its private key, which are known to fit.
 #[derive(Clone)]
@@ -60,6 +63,22 @@ impl Identity {
         let key =
             PrivateKeyDer::from_pem_file(key).map_err(|error| failed(key, "private key", error))?;
         Ok(Self(Arc::new(CertifiedKey::from_der(chain, key, &default_provider())?)))
+    }
+
+    /// The first name the certificate is for, wildcards apart.
+    pub(crate) fn name(&self) -> Option<HostName> {
+        self.certificate()?.valid_dns_names().find_map(|name| HostName::parse(name).ok())
+    }
+
+    /// Whether the certificate is for `address` (an iPAddress of its subjectAltName).
+    pub(crate) fn holds(&self, address: IpAddr) -> bool {
+        let name = ServerName::IpAddress(address.into());
+        self.certificate()
+            .is_some_and(|certificate| certificate.verify_is_valid_for_subject_name(&name).is_ok())
+    }
+
+    fn certificate(&self) -> Option<EndEntityCert<'_>> {
+        EndEntityCert::try_from(self.0.cert.first()?).ok()
     }
 
     /// TLS for a server that speaks `protocol` to whoever asks for any by name.

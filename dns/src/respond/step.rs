@@ -8,13 +8,14 @@ use tokio::time::Instant;
 
 use super::{Asker, Ended, Moment, PROTOCOL, Responder, Search, Sitting, Slate, Step, limit};
 use crate::{
+    dns64,
     metrics::{Origin, Said},
     packets::{Key, Packets},
-    plan::{self, Plan},
-    resolver::{Found, weigh},
+    plan::{self, Asked, Plan},
+    resolver::{Found, Told},
     screen::{Family, Screened},
     upstream::UpstreamError,
-    wire::{Answer, Notice, Packet, Query, Rcode},
+    wire::{Answer, Notice, Packet, Query, Rcode, TYPE_PTR},
 };
 
 /// What all parts of one judgement share.
@@ -26,7 +27,7 @@ struct Case<'c> {
     snapshot: &'c Arc<Snapshot>,
     /// What is counted and logged, unless what is found says otherwise.
     record: Record<'c>,
-    result: Option<&'c Ended>,
+    results: &'c [Ended],
 }
 
 impl Responder {
@@ -37,7 +38,7 @@ impl Responder {
         &self,
         slate: &mut Slate,
         sitting: Sitting<'_>,
-        result: Option<&Ended>,
+        results: &[Ended],
         message: &mut Vec<u8>,
     ) -> Step {
         let Slate { query, host, packets } = slate;
@@ -53,29 +54,49 @@ impl Responder {
             return say(plan::refused(Notice::NotReady));
         };
         let policy = snapshot.policy();
+        // Only over an encrypted transport may an asker believe it.
+        let reads_structure = query.wants_structure() && asker.transport.is_encrypted();
+        let explain =
+            |answer| say(if reads_structure { plan::structured(policy, answer) } else { answer });
         let Ok(host) = host.read_wire_labels(question.name.labels()) else {
             let is_served = policy.class_of(subject).is_some();
             let reason = if is_served { Reason::BadHost } else { Reason::UnknownSubscriber };
             let snapshot = Some(&**snapshot);
             self.judge.record(&Record::denied(subscriber, PROTOCOL, reason, snapshot, asker.to));
-            return say(if is_served {
+            return explain(if is_served {
                 plan::no_host(policy, &question.name, question.record_type)
             } else {
                 plan::refused(Notice::Prohibited)
             });
         };
+        let is_pointer = question.record_type == TYPE_PTR;
+        let nat64 = self.site.nat64.filter(|_| is_pointer);
+        let mapped = nat64.and_then(|nat64| dns64::mapped(nat64, host));
+        let (host, alias) = match mapped.as_ref() {
+            Some((host, alias)) => (host, Some(alias)),
+            None => (host, None),
+        };
         let request = Request::Dns { host };
         let decision = decide(policy, subject, request, moment.now);
         let record = Record::decided(subscriber, &request, &decision, snapshot, asker.to);
-        let case = Case { responder: self, query, asker, moment, snapshot, record, result };
-        match plan::plan(policy, &decision, host, question.record_type) {
-            Plan::Special(answer) => say(answer),
+        let case = Case { responder: self, query, asker, moment, snapshot, record, results };
+        let to = asker.to.map(|to| to.ip());
+        let asked = Asked { host, record_type: question.record_type, to };
+        match plan::plan(&self.site, policy, &decision, asked) {
+            Plan::Special(answer) => say(plan::behind(alias, answer)),
             Plan::Answer(answer) => {
                 case.record();
-                say(answer)
+                explain(plan::behind(alias, answer))
             }
             Plan::Resolve { family, rule } => {
                 case.resolve(host, family, rule, packets.as_mut(), message)
+            }
+            Plan::Prefix => case.ask_for_prefix(host),
+            // Who can read why a name is denied is not led elsewhere (draft-ietf-dnsop-structured-
+            // dns-error section 5.2).
+            Plan::Portal { .. } if reads_structure => {
+                case.record();
+                explain(plan::at_portal(policy, None))
             }
             Plan::Portal { family } => case.lead_to_portal(host, family),
         }
@@ -101,20 +122,19 @@ impl Case<'_> {
             return Step::Written(Said { rcode: packet.rcode(), origin: Origin::Cache });
         }
         let policy = self.snapshot.policy();
-        let search = self.search(host.clone(), family);
-        let found = match self.look(&search) {
-            None if !self.responder.may_search(self.asker.from.ip(), host, rule, self.now()) => {
+        let Told { found, screened } = match self.find(host, family, rule) {
+            // The search of DNS64 is for the same name.
+            Err(_) if self.results.is_empty() && !self.may_search(host, rule) => {
                 self.record_as(Verdict::Deny, Reason::Limit);
                 return Step::Say(plan::refused(Notice::TooMany), Origin::Local);
             }
-            None => return Step::Ask(search),
-            Some(Ok(found)) => found,
-            Some(Err(error)) => {
+            Err(search) => return Step::Ask(search),
+            Ok(Ok(told)) => told,
+            Ok(Err(error)) => {
                 self.record();
                 return Step::Say(plan::failed(notice(&error)), Origin::Upstream);
             }
         };
-        let screened = weigh(&found, policy, rule);
         if screened == Screened::Refused {
             self.record_as(Verdict::Deny, Reason::UpstreamAddressRefused);
         } else {
@@ -146,8 +166,25 @@ impl Case<'_> {
         }
     }
 
+    fn may_search(&self, host: &HostName, rule: Option<&Rule>) -> bool {
+        self.responder.may_search(self.asker.from.ip(), host, rule, self.now())
+    }
+
     fn now(&self) -> Instant {
         self.moment.started
+    }
+
+    /// Says by which prefix the upstream's NAT64 is reached, if it has one.
+    fn ask_for_prefix(&self, host: &HostName) -> Step {
+        let search = self.search(host.clone(), Family::V6);
+        match self.look(&search) {
+            None => Step::Ask(search),
+            Some(Ok(found)) => {
+                let policy = self.snapshot.policy();
+                Step::Say(plan::prefix(policy, found.unscreened(policy)), found.origin)
+            }
+            Some(Err(error)) => Step::Say(plan::failed(notice(&error)), Origin::Upstream),
+        }
     }
 
     /// Says where the portal is to whoever asked for something that is denied. The portal is
@@ -166,11 +203,45 @@ impl Case<'_> {
             self.record();
             return nowhere();
         }
-        let search = self.search(portal.clone(), family);
-        let Some(found) = self.look(&search) else { return Step::Ask(search) };
+        let told = match self.find(&portal, family, plan::listing(&decision)) {
+            Err(search) => return Step::Ask(search),
+            Ok(told) => told,
+        };
         self.record();
-        let screened = found.ok().map(|found| weigh(&found, policy, plan::listing(&decision)));
+        let screened = told.ok().map(|told| told.screened);
         Step::Say(plan::at_portal(policy, screened), Origin::Local)
+    }
+
+    /// What may be told of the addresses of `host`, made by DNS64 where it has none; or what must be
+    /// asked for first.
+    fn find(
+        &self,
+        host: &HostName,
+        family: Family,
+        rule: Option<&Rule>,
+    ) -> Result<Result<Told, UpstreamError>, Search> {
+        let own = self.find_in(host, family, rule)?;
+        // Who validates answers by itself would find made ones to be forged (RFC 6147 section 5.5).
+        let validates = self.query.checking_disabled() && self.query.dnssec_ok();
+        let nat64 = self.responder.site.nat64.filter(|_| family == Family::V6 && !validates);
+        let Some(nat64) = nat64.filter(|_| dns64::may_synthesize(&own)) else { return Ok(own) };
+        let v4 = self.find_in(host, Family::V4, rule)?;
+        Ok(dns64::synthesize(nat64, &own, v4).map_or(own, Ok))
+    }
+
+    fn find_in(
+        &self,
+        host: &HostName,
+        family: Family,
+        rule: Option<&Rule>,
+    ) -> Result<Result<Told, UpstreamError>, Search> {
+        let search = self.search(host.clone(), family);
+        let found = self.look(&search).ok_or(search)?;
+        Ok(found.map(|found| {
+            let policy = self.snapshot.policy();
+            let screened = self.responder.resolver.weigh(&found, policy, rule);
+            Told { found, screened }
+        }))
     }
 
     fn search(&self, host: HostName, family: Family) -> Search {
@@ -178,10 +249,10 @@ impl Case<'_> {
         Search { snapshot: Arc::clone(self.snapshot), host, slot }
     }
 
-    /// What is known about what `search` is for: the result at hand, else what needs no asking.
+    /// What is known about what `search` is for: a result at hand, else what needs no asking.
     fn look(&self, search: &Search) -> Option<Result<Found, UpstreamError>> {
         let is_at_hand = |result: &&Ended| result.host == search.host && result.slot == search.slot;
-        match self.result.filter(is_at_hand) {
+        match self.results.iter().find(is_at_hand) {
             Some(result) => Some(result.found.clone()),
             None => {
                 let resolver = &self.responder.resolver;

@@ -7,7 +7,7 @@ use hickory_proto::{
 use proptest::prelude::*;
 
 use super::{BadAnswer, End, Family, Finding, MAX_ADDRESSES, Screened, follow, screen};
-use crate::tests::zone;
+use crate::{address::Guard, tests::zone};
 
 #[test]
 fn refuses_answers_that_do_not_fit() {
@@ -47,7 +47,8 @@ fn ages_and_bounds_lifetimes() {
     for (age, max_ttl, expected) in
         [(0, 60, 60), (0, 200, 100), (70, 60, 30), (100, 60, 0), (900, 60, 0)]
     {
-        let screened = screen(&finding, Duration::from_secs(age), max_ttl, [].iter());
+        let screened =
+            screen(&finding, Duration::from_secs(age), max_ttl, &Guard::default(), [].iter());
         let Screened::Addresses { ttl, .. } = screened else { panic!("{screened:?}") };
         assert_eq!(ttl, expected, "{age} {max_ttl}");
     }

@@ -43,7 +43,7 @@ async fn survives_garbage_and_keeps_answering() {
 }
 
 #[tokio::test]
-async fn reads_questions_in_pieces_and_several_at_once() {
+async fn case_61_reads_questions_in_pieces_and_several_at_once() {
     let upstream = Scripted::start().await;
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
     let bytes = question("www.bing.com.", RecordType::A);
@@ -65,7 +65,7 @@ async fn reads_questions_in_pieces_and_several_at_once() {
 }
 
 #[tokio::test]
-async fn answers_a_later_question_before_one_that_waits() {
+async fn case_61_answers_a_later_question_before_one_that_waits() {
     let upstream = Scripted::start().await;
     let gate = upstream.hold();
     upstream.say("listed.example", RecordType::A, &["listed.example. 30 A 198.51.100.7"]);
@@ -81,7 +81,7 @@ async fn answers_a_later_question_before_one_that_waits() {
 }
 
 #[tokio::test]
-async fn closes_idle_connections_and_those_that_send_garbage() {
+async fn case_61_closes_idle_connections_and_those_that_send_garbage() {
     let upstream = Scripted::start().await;
     let limits = Limits { idle: Duration::from_millis(50), ..Limits::default() };
     let world = World::start_with("127.0.0.1:0", &[&upstream], limits).await;
@@ -94,7 +94,7 @@ async fn closes_idle_connections_and_those_that_send_garbage() {
 }
 
 #[tokio::test]
-async fn bounds_the_connections_of_one_source() {
+async fn case_61_bounds_the_connections_of_one_source() {
     let upstream = Scripted::start().await;
     let limits = Limits { connections_per_source: 2, ..Limits::default() };
     let world = World::start_with("127.0.0.1:0", &[&upstream], limits).await;
@@ -125,7 +125,7 @@ async fn bounds_the_connections_of_one_source() {
 }
 
 #[tokio::test]
-async fn bounds_the_connections_of_all_and_the_questions_of_one() {
+async fn case_61_bounds_the_connections_of_all_and_the_questions_of_one() {
     let upstream = Scripted::start().await;
     let gate = upstream.hold();
     let limits = Limits { connections: 1, pending_per_connection: 1, ..Limits::default() };

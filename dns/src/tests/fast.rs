@@ -16,6 +16,7 @@ use crate::{
     BindError, Judge, Limits, Metrics, Server, Settings,
     metrics::Transport,
     respond::{Asker, Begun, Responder, Slate},
+    site::Site,
 };
 
 /// A judge that keeps nothing.
@@ -43,7 +44,7 @@ fn responder(world: &World, text: &str, generation: u64) -> (Responder, Arc<Metr
     let limits = Limits { questions_per_second: u32::MAX, ..Limits::default() };
     let judge = Arc::new(Silent(snapshot(text, generation)));
     let resolver = Arc::clone(&world.resolver);
-    (Responder::new(judge, resolver, Arc::clone(&metrics), limits), metrics)
+    (Responder::new(judge, resolver, Site::default(), Arc::clone(&metrics), limits), metrics)
 }
 
 fn asker(from: &str) -> Asker {

@@ -18,7 +18,7 @@ use crate::Limits;
 const ONE_A_SECOND: &str = "[class.limits]\ndns_qps = 1\n";
 
 #[tokio::test]
-async fn answers_every_second_question_over_the_rate_with_truncation() {
+async fn case_76_answers_every_second_question_over_the_rate_with_truncation() {
     let upstream = Scripted::start().await;
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
     world.judge.publish(&(policy(NXDOMAIN, "") + ONE_A_SECOND));

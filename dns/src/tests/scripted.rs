@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -29,6 +29,10 @@ pub(super) enum Script {
     Say(ResponseCode, Vec<DnsRecord>, Vec<DnsRecord>),
     /// Truncated over UDP, this over TCP.
     Long(Vec<DnsRecord>),
+    /// This address, of whatever name is asked for.
+    Address(Ipv4Addr),
+    /// This message, with id and question put in.
+    Message(Message),
     /// The first octets of an answer.
     Cut(usize),
     /// Truncated, over TCP as well.
@@ -204,6 +208,15 @@ impl Inner {
         let at = |address: &str| zone(&[&format!("{name} 30 A {address}")]);
         match script {
             Some(Script::Silence) => return Vec::new(),
+            Some(Script::Address(address)) => {
+                let owner = answer.queries[0].name().clone();
+                answer.add_answer(DnsRecord::from_rdata(owner, 30, RData::A(address.into())));
+            }
+            Some(Script::Message(mut said)) => {
+                said.metadata.id = answer.metadata.id;
+                said.add_queries(answer.queries);
+                return vec![(false, said.to_vec().unwrap())];
+            }
             Some(Script::Cut(length)) => {
                 answer.add_answers(at(TRUE));
                 let mut answer = answer.to_vec().unwrap();
@@ -274,7 +287,7 @@ fn record(line: &str) -> DnsRecord {
     let words: Vec<&str> = line.split(' ').collect();
     let name = |text: &str| Name::from_ascii(text).unwrap();
     let data = match words[2] {
-        "A" => RData::A(words[3].parse::<std::net::Ipv4Addr>().unwrap().into()),
+        "A" => RData::A(words[3].parse::<Ipv4Addr>().unwrap().into()),
         "AAAA" => RData::AAAA(words[3].parse::<std::net::Ipv6Addr>().unwrap().into()),
         "DNAME" => RData::Unknown {
             code: RecordType::DNAME,

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::scripted::Scripted;
 use crate::{
-    Encrypted, Identity, Judge, Limits, Metrics, Resolver, Server, Settings, Trust, Upstream,
-    respond::Responder,
+    Encrypted, Identity, Judge, Limits, Metrics, Nat64, Resolver, Server, Settings, Trust,
+    Upstream, respond::Responder,
 };
 
 /// A gateway's stand-in around a running resolver.
@@ -147,7 +147,7 @@ pub(super) const NXDOMAIN: &str = "denied = \"nxdomain\"\ndenied_ttl = \"5s\"\nm
 pub(super) const WILD: &str = "[[hostset.host]]\nmatch = \"*.wild.example\"\nschemes = [\"https\"]";
 
 /// Noon of 1 September 2026.
-const NOW: Timestamp = Timestamp::constant(1_788_264_000, 0);
+pub(super) const NOW: Timestamp = Timestamp::constant(1_788_264_000, 0);
 
 impl World {
     /// Starts a resolver on `listen` over `upstreams`, with [`policy`] in force.
@@ -171,15 +171,34 @@ impl World {
         trust: &Trust,
         limits: Limits,
     ) -> Self {
+        Self::start_as(listen, upstreams, trust, limits, None).await
+    }
+
+    /// One for an operator with a NAT64 of this prefix.
+    pub(super) async fn start_behind(nat64: &str, upstream: &Scripted) -> Self {
+        let upstreams = [upstream.url().parse().unwrap()];
+        let (trust, limits) = (Trust::web().unwrap(), Limits::default());
+        let nat64 = Some(nat64.parse().unwrap());
+        Self::start_as("127.0.0.1:0", &upstreams, &trust, limits, nat64).await
+    }
+
+    async fn start_as(
+        listen: &str,
+        upstreams: &[Upstream],
+        trust: &Trust,
+        limits: Limits,
+        nat64: Option<Nat64>,
+    ) -> Self {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
-        let resolver = Arc::new(Resolver::new(upstreams, trust, Arc::clone(&metrics)).unwrap());
+        let resolver = Resolver::new(upstreams, trust, Arc::clone(&metrics)).unwrap();
+        let resolver = Arc::new(resolver.behind(nat64));
         let judge = Arc::new(Bench::default());
         judge.publish(&policy(NXDOMAIN, ""));
         let listen: Vec<SocketAddr> = vec![listen.parse().unwrap()];
         let any = vec![SocketAddr::new(listen[0].ip(), 0)];
         let (identity, certificate) = identity();
-        let encrypted = Encrypted { listen: any, identity };
+        let encrypted = Encrypted { listen: any, identity, steered_port: None };
         let (tls, https) = (Some(encrypted.clone()), Some(encrypted));
         let interfaces = Vec::new();
         let settings = Settings { listen, interfaces, tls, https, transparent: false, limits };
@@ -222,6 +241,13 @@ impl World {
         Message::from_vec(&read_framed(&mut stream).await.expect("an answer")).unwrap()
     }
 
+    /// Asks once over DNS over TLS.
+    pub(super) async fn ask_by_tls(&self, question: &[u8]) -> Message {
+        let mut stream = self.connect(self.tls, b"dot").await;
+        write_framed(&mut stream, question).await;
+        Message::from_vec(&read_framed(&mut stream).await.expect("an answer")).unwrap()
+    }
+
     /// Waits until a metric has a value, which nothing tells us.
     pub(super) async fn eventually(&self, name: &str, label: &str, value: f64) {
         let reached = async {
@@ -259,8 +285,16 @@ pub(super) fn question(name: &str, record_type: RecordType) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
+/// `question`, which ends in an OPT record without options, with an option.
+pub(super) fn with_option(question: &[u8], code: u16, data: &[u8]) -> Vec<u8> {
+    let length = |octets: usize| u16::try_from(octets).unwrap().to_be_bytes();
+    let (before, _) = question.split_at(question.len() - 2);
+    let head = [code.to_be_bytes(), length(data.len())].concat();
+    [before, &length(head.len() + data.len()), &head, data].concat()
+}
+
 /// A name from text in which `\\DDD` and `\\.` stand for octets hickory would not read.
-fn any_name(text: &str) -> Name {
+pub(super) fn any_name(text: &str) -> Name {
     let (mut labels, mut label, mut rest) = (Vec::new(), Vec::new(), text.as_bytes());
     while let Some((&octet, after)) = rest.split_first() {
         rest = after;
@@ -302,10 +336,10 @@ pub(super) async fn ask(address: SocketAddr, message: &[u8]) -> Option<Message> 
     Some(Message::from_vec(&answer).expect("a well-formed answer"))
 }
 
-/// A certificate for [`HOST`], made for this test.
+/// A certificate for [`HOST`] on loopback, made for this test.
 fn identity() -> (Identity, CertificateDer<'static>) {
     let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+        rcgen::generate_simple_self_signed([HOST, "127.0.0.1", "::1"].map(str::to_owned)).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = (folder.path().join("dns.pem"), folder.path().join("dns.key"));
     std::fs::write(&certificate, cert.pem()).unwrap();

@@ -1,8 +1,8 @@
 //! Answers: what one may hold, and its bytes.
 //!
-//! An answer is a chain of aliases that starts at the question, the addresses at its end, and
-//! perhaps an SOA; anything else cannot be said. Owner names follow from the chain, so that a
-//! record for another name cannot be written.
+//! An answer is a chain of aliases that starts at the question, the addresses or other records at
+//! its end, and perhaps an SOA; anything else cannot be said. Owner names follow from the chain, so
+//! that a record for another name cannot be written.
 
 use std::net::IpAddr;
 
@@ -21,12 +21,26 @@ pub struct Answer {
     pub aliases: Vec<Alias>,
     /// Addresses of the last alias, or of the question's name.
     pub addresses: Vec<IpAddr>,
-    /// Seconds that aliases and addresses may be kept.
+    /// Other records of the same name.
+    pub data: Vec<Data>,
+    /// Seconds that aliases, addresses and other records may be kept.
     pub ttl: u32,
     /// The zone that denies, in a negative answer.
     pub authority: Option<Authority>,
     /// The extended error, told only to those who speak EDNS.
     pub notice: Option<Notice>,
+    /// What the notice says instead of its own text: JSON for an asker that reads it
+    /// (draft-ietf-dnsop-structured-dns-error section 4).
+    pub structured: Option<Box<str>>,
+}
+
+/// A record that is no address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// The type.
+    pub record_type: u16,
+    /// The data as it stands in a message, names in it written whole.
+    pub octets: Vec<u8>,
 }
 
 /// One CNAME record; its owner is the alias before it, or the question's name.
@@ -107,17 +121,20 @@ impl Answer {
             rcode,
             aliases: Vec::new(),
             addresses: Vec::new(),
+            data: Vec::new(),
             ttl: 0,
             authority: None,
             notice: None,
+            structured: None,
         }
     }
 
     /// Writes the answer to `query` in at most `limit` octets, which must hold a question and an
     /// OPT record.
     ///
-    /// If it does not fit, the notice's text goes first, then the notice; then the answer is header,
-    /// question and OPT with TC set, and no part of a record.
+    /// If it does not fit, the notice's text goes first, the structured one before the plain one,
+    /// then the notice; then the answer is header, question and OPT with TC set, and no part of a
+    /// record.
     #[must_use]
     pub fn write(&self, query: &Query, limit: usize) -> Vec<u8> {
         let mut message = Vec::with_capacity(MAX_UDP_ANSWER);
@@ -128,9 +145,12 @@ impl Answer {
     /// As [`write`](Self::write), in place of what `message` holds.
     pub(crate) fn write_to(&self, query: &Query, limit: usize, message: &mut Vec<u8>) {
         let frame = self.frame();
-        let told = self.notice.map(|notice| (notice, notice.text()));
-        let untold = self.notice.map(|notice| (notice, ""));
-        for notice in [told, untold, None] {
+        let structured = self.structured.as_deref();
+        let texts = self.notice.into_iter().flat_map(|notice| {
+            let texts = structured.into_iter().chain([notice.text(), ""]);
+            texts.map(move |text| Some((notice, text)))
+        });
+        for notice in texts.chain([None]) {
             frame.write(query, notice, message, |writer| self.write_records(writer));
             if message.len() <= limit {
                 return;
@@ -149,7 +169,8 @@ impl Answer {
 
     pub(super) fn frame(&self) -> Frame {
         // More records than a count can say do not fit any message either.
-        let answers = u16::try_from(self.aliases.len() + self.addresses.len()).unwrap_or(u16::MAX);
+        let answers = self.aliases.len() + self.addresses.len() + self.data.len();
+        let answers = u16::try_from(answers).unwrap_or(u16::MAX);
         let authorities = u16::from(self.authority.is_some());
         Frame { rcode: self.rcode, answers, authorities, is_truncated: false }
     }
@@ -181,6 +202,10 @@ impl Answer {
                     writer.data(|writer| writer.octets(&address.octets()));
                 }
             }
+        }
+        for data in &self.data {
+            writer.record(&owner, data.record_type, self.ttl);
+            writer.data(|writer| writer.octets(&data.octets));
         }
     }
 }
@@ -264,7 +289,7 @@ impl Notice {
         match self {
             Self::Other => "unusable upstream answer",
             Self::Stale | Self::StaleNoName => "no upstream answers at the moment",
-            Self::Forged => "address of the portal",
+            Self::Forged => "not the name's own address",
             Self::NotReady => "no policy loaded",
             Self::Blocked => "not reachable without a plan",
             Self::Prohibited => "unknown subscriber",

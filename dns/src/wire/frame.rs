@@ -2,8 +2,8 @@
 
 use super::{
     EDNS_DNSSEC_OK, FLAG_CHECKING_DISABLED, FLAG_RECURSION_AVAILABLE, FLAG_RECURSION_DESIRED,
-    FLAG_RESPONSE, FLAG_TRUNCATED, MAX_UDP_ANSWER, Notice, OPCODE_SHIFT, Query, Rcode, TYPE_OPT,
-    cookie::OPTION_COOKIE, writer::Writer,
+    FLAG_RESPONSE, FLAG_TRUNCATED, MAX_UDP_ANSWER, Notice, OPCODE_SHIFT, OPTION_EXTENDED_ERROR,
+    Query, Rcode, TYPE_OPT, cookie::OPTION_COOKIE, writer::Writer,
 };
 
 /// The facts of an answer that do not come from its question.
@@ -87,5 +87,3 @@ impl Frame {
 /// Of a response code, the bits that stand in the header (RFC 6891 section 6.1.3).
 const HEADER_RCODE_MASK: u16 = 0xf;
 const HEADER_RCODE_BITS: u32 = 4;
-/// RFC 8914 section 2.
-const OPTION_EXTENDED_ERROR: u16 = 15;

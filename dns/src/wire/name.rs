@@ -58,7 +58,7 @@ impl Name {
     }
 
     /// The name as it stands in a message.
-    pub(super) fn octets(&self) -> &[u8] {
+    pub(crate) fn octets(&self) -> &[u8] {
         &self.0
     }
 

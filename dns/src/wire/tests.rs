@@ -2,8 +2,8 @@ use hickory_proto::op::Message;
 use proptest::prelude::*;
 
 use super::{
-    Alias, Answer, Authority, Dropped, Gate, MAX_TCP_ANSWER, MIN_UDP_ANSWER, Name, Notice, Query,
-    Rcode, read,
+    Alias, Answer, Authority, Data, Dropped, Gate, MAX_TCP_ANSWER, MIN_UDP_ANSWER, Name, Notice,
+    Query, Rcode, read,
 };
 
 /// `www.Example` A IN with the id 0x1234 and RD.
@@ -13,11 +13,12 @@ const QUESTION: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03ww
 const OPT: &[u8] = b"\x00\x00\x29\x10\x00\x00\x00\x80\x00\x00\x00";
 
 #[test]
-fn lets_well_formed_questions_pass() {
+fn case_55_and_59_ignores_options_and_flags_it_does_not_know() {
     for (what, message) in [
         ("plain", QUESTION.to_vec()),
         ("with OPT", with_additional(&[OPT])),
         ("with a cookie", with_additional(&[&option(10, b"12345678")])),
+        ("with a client subnet", with_additional(&[&option(8, b"\x00\x01\x18\x00\xc0\x00\x02")])),
         ("with an unknown option", with_additional(&[&option(65_001, b"x")])),
         ("with another record first", with_additional(&[RECORD, OPT])),
         ("with Z, AD and CD", patched(QUESTION, 3, 0x70)),
@@ -31,7 +32,7 @@ fn lets_well_formed_questions_pass() {
 }
 
 #[test]
-fn refuses_what_breaks_the_rules() {
+fn case_52_and_53_and_55_refuses_what_breaks_the_rules() {
     let other_class = patched(QUESTION, QUESTION.len() - 1, 3);
     let two_questions = patched(&[QUESTION, &QUESTION[12..]].concat(), 5, 2);
     let pointer = [&QUESTION[..12], b"\xc0\x0c\x00\x01\x00\x01"].concat();
@@ -87,7 +88,7 @@ fn refuses_what_breaks_the_rules() {
 }
 
 #[test]
-fn drops_what_must_not_be_answered() {
+fn case_54_drops_what_must_not_be_answered() {
     assert_eq!(read(b""), Gate::Drop(Dropped::Short));
     assert_eq!(read(&QUESTION[..11]), Gate::Drop(Dropped::Short));
     assert_eq!(read(&patched(QUESTION, 2, 0x81)), Gate::Drop(Dropped::Response));
@@ -109,7 +110,7 @@ fn no_prefix_of_a_question_passes() {
 }
 
 #[test]
-fn bounds_answers_by_what_the_asker_takes() {
+fn case_56_bounds_answers_by_what_the_asker_takes() {
     for (payload, expected) in
         [(0, 512), (511, 512), (1_000, 1_000), (1_232, 1_232), (65_535, 1_232)]
     {
@@ -121,7 +122,7 @@ fn bounds_answers_by_what_the_asker_takes() {
 }
 
 #[test]
-fn copies_do_and_cd_and_clears_the_rest() {
+fn case_55_copies_do_and_cd_and_clears_the_rest() {
     let query = asked(&patched(&with_additional(&[OPT]), 3, 0x70));
     let answer = Message::from_vec(&Answer::empty(Rcode::NoError).write(&query, 512)).unwrap();
     assert!(answer.metadata.checking_disabled);
@@ -132,7 +133,7 @@ fn copies_do_and_cd_and_clears_the_rest() {
 }
 
 #[test]
-fn gives_up_the_notice_before_any_record() {
+fn case_37_and_57_gives_up_the_notice_before_any_record() {
     let query = asked(&with_additional(&[OPT]));
     let answer = Answer {
         addresses: vec!["198.51.100.7".parse().unwrap()],
@@ -141,6 +142,9 @@ fn gives_up_the_notice_before_any_record() {
     };
     let full = answer.write(&query, MAX_TCP_ANSWER).len();
     let text = Notice::Blocked.text().len();
+    let structured = Answer { structured: Some("{}".repeat(text).into()), ..answer.clone() };
+    assert_eq!(structured.write(&query, MAX_TCP_ANSWER).len(), full + text);
+    assert_eq!(structured.write(&query, full), answer.write(&query, full));
     for (limit, expected) in
         [(full, full), (full - 1, full - text), (full - text - 1, full - text - 6)]
     {
@@ -179,6 +183,7 @@ proptest! {
         aliases in proptest::collection::vec(label(), 0..11),
         v4 in proptest::collection::vec(any::<[u8; 4]>(), 0..70),
         v6 in proptest::collection::vec(any::<[u8; 16]>(), 0..70),
+        data in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..70), 0..4),
         ttl: u32,
         has_authority: bool,
         is_udp: bool,
@@ -186,16 +191,19 @@ proptest! {
         let query = asked(&with_additional(&[OPT]));
         let name = |label: &[u8]| Name::from_labels([label, b"example"]).unwrap();
         let answer = Answer {
-            rcode: Rcode::NameError,
             aliases: aliases.iter().map(|label| Alias { target: name(label) }).collect(),
             addresses: v4.iter().map(|octets| (*octets).into())
                 .chain(v6.iter().map(|octets| (*octets).into())).collect(),
+            data: data.iter().map(|octets| {
+                Data { record_type: 65_280, octets: octets.clone() }
+            }).collect(),
             ttl,
             authority: has_authority.then(|| Authority {
                 zone: name(b"zone"), server: name(b"server"), person: name(b"person"),
                 numbers: [1, 2, 3, 4], ttl,
             }),
             notice: Some(Notice::NoReachableAuthority),
+            ..Answer::empty(Rcode::NameError)
         };
         let limit = if is_udp { query.udp_limit() } else { MAX_TCP_ANSWER };
         let bytes = answer.write(&query, limit);
@@ -205,7 +213,7 @@ proptest! {
         if message.metadata.truncation {
             prop_assert_eq!(bytes.len(), QUESTION.len() + OPT.len());
         } else {
-            prop_assert_eq!(message.answers.len(), aliases.len() + v4.len() + v6.len());
+            prop_assert_eq!(message.answers.len(), aliases.len() + v4.len() + v6.len() + data.len());
             prop_assert_eq!(message.authorities.len(), usize::from(has_authority));
         }
         // The owner of each record is the alias before it.

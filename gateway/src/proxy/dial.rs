@@ -135,7 +135,7 @@ impl Dialer {
             let lab = snapshot.policy().lab();
             let port = lab.ports.get(&port).copied().unwrap_or(port);
             let lifted = [lab.networks.as_slice(), rule.map_or(&[], Rule::networks)];
-            let candidates = self.screened(&addresses, port, lifted)?;
+            let candidates = self.screened(resolver.guard(), &addresses, port, lifted)?;
             let counted = Counted::new(self.metrics.origin_connections());
             let (stream, address) = self.race(candidates).await?;
             // An address the host took since its addresses were last listed.
@@ -152,6 +152,7 @@ impl Dialer {
     /// The addresses that may be dialled, in the order to try them.
     fn screened(
         &self,
+        guard: &dns::address::Guard,
         addresses: &[IpAddr],
         port: u16,
         lifted: [&[IpNet]; 2],
@@ -164,7 +165,7 @@ impl Dialer {
             let may = is_lifted(ip, lifted);
             if self.listens_on(address, &own) || (own.contains(&ip) && !may) {
                 looped = true;
-            } else if may || dns::address::refused(ip).is_none() {
+            } else if may || guard.refused(ip).is_none() {
                 kept.push(address);
             }
         }
@@ -278,6 +279,14 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+impl Dialled {
+    /// Whether `address`, which the subscriber chose, is one of the name's: by itself, or as what
+    /// DNS64 makes of one.
+    pub(super) fn is_at(&self, address: IpAddr, guard: &dns::address::Guard) -> bool {
+        [address, guard.host_of(address)].iter().any(|address| self.addresses.contains(address))
     }
 }
 
@@ -403,6 +412,7 @@ mod tests {
         let lifted: [IpNet; 1] = ["127.0.0.0/8".parse().unwrap()];
         let listeners = vec!["0.0.0.0:8443".parse().unwrap(), "[::]:8443".parse().unwrap()];
         let dialer = dialer(listeners, Origins::default());
+        let guard = dns::address::Guard::new(Some("2001:db8:64::/96".parse().unwrap()));
         for (address, port, networks, expected) in [
             ("192.0.2.1", 443, &lifted[..0], "dialled"),
             ("2001:db8::1", 443, &lifted[..0], "dialled"),
@@ -412,6 +422,8 @@ mod tests {
             ("fd00::1", 443, &lifted[..0], "refused"),
             ("::ffff:10.0.0.1", 443, &lifted[..0], "refused"),
             ("64:ff9b::a00:1", 443, &lifted[..0], "refused"),
+            ("2001:db8:64::a00:1", 443, &lifted[..0], "refused"),
+            ("2001:db8:64::c633:6407", 443, &lifted[..0], "dialled"),
             ("127.0.0.5", 443, &lifted[..0], "refused"),
             ("127.0.0.5", 443, &lifted, "dialled"),
             // The host's own address, and never its own listener whatever is lifted.
@@ -420,7 +432,8 @@ mod tests {
             ("127.0.0.1", 8443, &lifted, "loop"),
             ("127.0.0.5", 8443, &lifted, "loop"),
         ] {
-            let screened = dialer.screened(&[address.parse().unwrap()], port, [networks, &[]]);
+            let addresses = [address.parse().unwrap()];
+            let screened = dialer.screened(&guard, &addresses, port, [networks, &[]]);
             let found = match screened {
                 Ok(kept) if kept.len() == 1 => "dialled",
                 Err(DialError::Loop) => "loop",

@@ -215,7 +215,8 @@ impl HttpService {
         let port = session.port();
         match parts.dialer.dial(&parts.resolver, &snapshot, host, rule, port).await {
             Ok(dialled) => {
-                if session.destination().is_some_and(|to| !dialled.addresses.contains(&to.ip())) {
+                let guard = parts.resolver.guard();
+                if session.destination().is_some_and(|to| !dialled.is_at(to.ip(), guard)) {
                     parts.metrics.destination_mismatched();
                 }
                 Ok(dialled)

@@ -116,7 +116,7 @@ async fn opened(
         }
     };
     let dialled = parts.dialer.dial(&parts.resolver, &snapshot, host, rule, session.port()).await;
-    let Dialled { stream: mut origin, address, addresses, counted } = match dialled {
+    let dialled = match dialled {
         Ok(dialled) => dialled,
         Err(error) => {
             tracing::debug!(%host, error = &error as &dyn std::error::Error, "not dialled");
@@ -127,10 +127,12 @@ async fn opened(
             return Err(error.outcome());
         }
     };
-    tracing::debug!(%address, "origin connected");
-    if session.destination().is_some_and(|wanted| !addresses.contains(&wanted.ip())) {
+    tracing::debug!(address = %dialled.address, "origin connected");
+    let guard = parts.resolver.guard();
+    if session.destination().is_some_and(|wanted| !dialled.is_at(wanted.ip(), guard)) {
         parts.metrics.destination_mismatched();
     }
+    let Dialled { stream: mut origin, counted, .. } = dialled;
     let Ok(mut stream) = near.awaited() else { return Err(Outcome::Us(OurEnd::Broken)) };
     match watched(&mut stream, &mut origin, watch, first, session, parts).await {
         Ok(()) => Ok((stream, origin, counted)),

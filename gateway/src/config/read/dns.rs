@@ -20,6 +20,7 @@ pub(super) struct Dns {
     upstreams: Spanned<Vec<Spanned<String>>>,
     upstream_authorities: Option<PathBuf>,
     cookie_secrets: Option<PathBuf>,
+    dns64: Option<Spanned<String>>,
     tls: Option<Encrypted>,
     https: Option<Encrypted>,
     #[serde(default)]
@@ -80,6 +81,7 @@ impl Dns {
             upstreams,
             cookie_secrets: self.cookie_secrets.map(|path| folder.join(path)),
             upstream_authorities: self.upstream_authorities.map(|path| folder.join(path)),
+            dns64: self.dns64.and_then(|prefix| findings.parse(prefix)),
             tls: self.tls.map(|tls| tls.check(folder, findings)),
             https: self.https.map(|https| https.check(folder, findings)),
             limits,

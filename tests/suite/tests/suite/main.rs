@@ -8,7 +8,11 @@ mod alerts;
 #[cfg(test)]
 mod bindings;
 #[cfg(test)]
+mod blackbox;
+#[cfg(test)]
 mod bypass;
+#[cfg(test)]
+mod cases;
 #[cfg(test)]
 mod commands;
 #[cfg(test)]

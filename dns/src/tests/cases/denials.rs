@@ -1,14 +1,17 @@
 //! What a subscriber is told about everything else. Nothing of it reaches an upstream.
 
-use hickory_proto::rr::RecordType;
+use hickory_proto::{
+    op::{Edns, Message, OpCode, ResponseCode},
+    rr::{RecordType, rdata::opt::EdnsOption},
+};
 
-use super::{
+use crate::tests::{
     scripted::{Script, Scripted, zone},
-    world::{NXDOMAIN, World, ask, ask_raw, policy, question, told},
+    world::{NXDOMAIN, World, ask, policy, question, told, with_option},
 };
 
 #[tokio::test]
-async fn denies_names_outside_the_garden_in_the_policys_way() {
+async fn case_31_and_32_and_33_denies_in_the_policys_way_for_seconds() {
     let upstream = Scripted::start().await;
     upstream.say("portal.example", RecordType::A, &["portal.example. 30 A 198.51.100.30"]);
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
@@ -36,7 +39,7 @@ async fn denies_names_outside_the_garden_in_the_policys_way() {
 }
 
 #[tokio::test]
-async fn says_the_extended_error_only_to_those_who_speak_edns() {
+async fn case_37_says_the_extended_error_only_to_those_who_speak_edns() {
     let upstream = Scripted::start().await;
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
     let mut bytes = question("www.bing.com.", RecordType::A);
@@ -60,17 +63,6 @@ async fn refuses_everything_before_the_first_policy() {
 }
 
 #[tokio::test]
-async fn refuses_subscribers_no_class_holds() {
-    let upstream = Scripted::start().await;
-    let world = World::start("127.0.0.1:0", &[&upstream]).await;
-    world.judge.publish(&policy(NXDOMAIN, "").replace("127.0.0.0/8", "100.64.0.0/16"));
-    for name in ["listed.example.", "www.bing.com.", "ipv4only.arpa.", "a\\001b.example."] {
-        assert_eq!(told(&world.ask(name, RecordType::A).await), "Refused EDE 18", "{name}");
-    }
-    assert_eq!(upstream.asked(), [""; 0]);
-}
-
-#[tokio::test]
 async fn denies_what_is_no_host_name_and_never_the_root() {
     let upstream = Scripted::start().await;
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
@@ -84,65 +76,15 @@ async fn denies_what_is_no_host_name_and_never_the_root() {
 }
 
 #[tokio::test]
-async fn answers_special_names_itself() {
-    let upstream = Scripted::start().await;
-    upstream.say("ocsp.internal", RecordType::A, &["ocsp.internal. 30 A 198.51.100.9"]);
-    let world = World::start("127.0.0.1:0", &[&upstream]).await;
-    for (name, record_type, expected) in [
-        (
-            "ipv4only.arpa.",
-            RecordType::A,
-            "NoError ipv4only.arpa. 60 192.0.0.170 ipv4only.arpa. 60 192.0.0.171",
-        ),
-        ("ipv4only.arpa.", RecordType::AAAA, "NoError / . 5 SOA 5"),
-        ("_dns.resolver.arpa.", RecordType::SVCB, "NoError / . 5 SOA 5"),
-        ("use-application-dns.net.", RecordType::A, "NXDomain / . 5 SOA 5"),
-        ("mask.icloud.com.", RecordType::A, "NXDomain / . 5 SOA 5"),
-        ("mask-h2.icloud.com.", RecordType::HTTPS, "NXDomain / . 5 SOA 5"),
-        ("localhost.", RecordType::A, "NoError localhost. 60 127.0.0.1"),
-        ("a.localhost.", RecordType::AAAA, "NoError a.localhost. 60 ::1"),
-        ("a.invalid.", RecordType::A, "NXDomain / . 5 SOA 5"),
-        ("printer.local.", RecordType::A, "NXDomain / . 5 SOA 5"),
-    ] {
-        assert_eq!(told(&world.ask(name, record_type).await), expected);
-    }
-    assert_eq!(upstream.asked(), [""; 0]);
-    let answer = world.ask("ocsp.internal.", RecordType::A).await;
-    assert_eq!(told(&answer), "NoError ocsp.internal. 30 198.51.100.9", "listed by the operator");
-    upstream.say("mask.icloud.com", RecordType::A, &["mask.icloud.com. 30 A 198.51.100.9"]);
-    let open = policy(NXDOMAIN, "")
-        .replace("action = \"garden\"\nhostsets = [\"listed\"]", "action = \"open\"");
-    world.judge.publish(&open);
-    let answer = world.ask("mask.icloud.com.", RecordType::A).await;
-    assert_eq!(told(&answer), "NoError mask.icloud.com. 30 198.51.100.9", "an open class");
-}
-
-#[tokio::test]
-async fn answers_no_class_but_the_internets_and_no_transfers() {
-    let upstream = Scripted::start().await;
-    let world = World::start("127.0.0.1:0", &[&upstream]).await;
-    // VERSION.BIND CH TXT, and class ANY: the class stands before the OPT record.
-    for class in [3, 255] {
-        let mut bytes = question("listed.example.", RecordType::A);
-        let place = bytes.len() - 11 - 1;
-        bytes[place] = class;
-        let answer = ask_raw(world.address, &bytes).await.unwrap();
-        assert_eq!(answer[3] & 0xf, 5, "class {class}");
-    }
-    for record_type in [RecordType::AXFR, RecordType::IXFR] {
-        assert_eq!(told(&world.ask("listed.example.", record_type).await), "Refused");
-        let answer = world.ask_by_tcp("listed.example.", record_type).await;
-        assert_eq!(told(&answer), "Refused");
-    }
-    assert_eq!(upstream.asked(), [""; 0]);
-}
-
-#[tokio::test]
-async fn lifts_no_guard_for_a_portal_that_is_not_listed() {
+async fn case_34_leads_to_the_portal_only_where_the_policy_says_so_and_lists_it() {
     let upstream = Scripted::start().await;
     let records = zone(&["portal.example. 30 A 198.51.100.30"]);
-    upstream.otherwise(Script::Say(hickory_proto::op::ResponseCode::NoError, records, Vec::new()));
+    upstream.otherwise(Script::Say(ResponseCode::NoError, records, Vec::new()));
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
+    let defaults = policy("", "");
+    world.judge.publish(&defaults);
+    let answer = world.ask("www.bing.com.", RecordType::A).await;
+    assert!(told(&answer).starts_with("NXDomain "), "the default: {}", told(&answer));
     let dns = "denied = \"sinkhole\"\ndenied_ttl = \"5s\"\nmax_ttl = \"60s\"";
     let text = policy(dns, "").replace("match = \"portal.example\"", "match = \"p.example\"");
     world.judge.publish(&text);
@@ -152,15 +94,12 @@ async fn lifts_no_guard_for_a_portal_that_is_not_listed() {
 }
 
 #[tokio::test]
-async fn leads_probes_to_where_they_are_answered() {
+async fn case_35_treats_connectivity_probes_as_the_class_says() {
     let upstream = Scripted::start().await;
-    upstream.otherwise(Script::Say(
-        hickory_proto::op::ResponseCode::ServFail,
-        Vec::new(),
-        Vec::new(),
-    ));
+    upstream.otherwise(Script::Say(ResponseCode::ServFail, Vec::new(), Vec::new()));
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
     let web = "www.msftconnecttest.com.";
+    let ipv6 = "ipv6.msftconnecttest.com.";
     let dns = "dns.msftncsi.com.";
     for (ncsi, listed, name, record_type, expected, record) in [
         ("pass", false, web, RecordType::A, "NXDomain / . 5 SOA 5 EDE 15", "deny not-listed"),
@@ -172,6 +111,10 @@ async fn leads_probes_to_where_they_are_answered() {
         ("answer", false, web, RecordType::HTTPS, "NoError / . 5 SOA 5", "allow ncsi"),
         ("answer", false, dns, RecordType::A, "NoError {} 5 131.107.255.255", "allow ncsi"),
         ("answer", false, dns, RecordType::AAAA, "NoError {} 5 fd3e:4f5a:5b81::1", "allow ncsi"),
+        ("answer", false, ipv6, RecordType::AAAA, "NoError {} 5 2001:db8::80", "allow ncsi"),
+        ("answer", false, ipv6, RecordType::A, "NoError {} 5 192.0.2.80", "allow ncsi"),
+        ("redirect", false, ipv6, RecordType::AAAA, "NoError {} 5 2001:db8::80", "allow ncsi"),
+        ("deny", false, dns, RecordType::A, "NXDomain / . 5 SOA 5 EDE 15", "deny ncsi"),
         ("redirect", false, web, RecordType::A, "NoError {} 5 192.0.2.80", "allow ncsi"),
         ("redirect", false, dns, RecordType::A, "NXDomain / . 5 SOA 5 EDE 15", "deny not-listed"),
     ] {
@@ -185,4 +128,77 @@ async fn leads_probes_to_where_they_are_answered() {
         let host = name.trim_end_matches('.');
         assert_eq!(world.judge.records(), [format!("unprovisioned {record} {host}")], "{case}");
     }
+}
+
+#[tokio::test]
+async fn case_36_gives_one_code_and_a_text_that_names_no_rule() {
+    let upstream = Scripted::start().await;
+    let refusal = Script::Say(ResponseCode::Refused, Vec::new(), Vec::new());
+    upstream.script("other.example", RecordType::A, refusal);
+    upstream.say("portal.example", RecordType::A, &["portal.example. 30 A 198.51.100.30"]);
+    let world = World::start("127.0.0.1:0", &[&upstream]).await;
+    for (denied, name, code, text) in [
+        ("nxdomain", "www.bing.com.", 15, "not reachable without a plan"),
+        ("sinkhole", "www.bing.com.", 4, "not the name's own address"),
+        ("nxdomain", "other.example.", 22, "no upstream answered"),
+    ] {
+        let dns = format!("denied = \"{denied}\"\ndenied_ttl = \"3s\"\nmax_ttl = \"60s\"");
+        world.judge.publish(&policy(&dns, ""));
+        let answer = world.ask_by_tcp(name, RecordType::A).await;
+        assert_eq!(extended_error_texts(&answer), [(code, text.to_owned())], "{name}");
+        assert!(!text.contains('\0'));
+    }
+}
+
+#[tokio::test]
+async fn case_38_explains_in_json_to_those_who_ask_and_can_believe_it() {
+    let upstream = Scripted::start().await;
+    let world = World::start("127.0.0.1:0", &[&upstream]).await;
+    let plain = question("www.bing.com.", RecordType::A);
+    let asked = with_option(&plain, 15, &[0, 0]);
+    let text = |answer: &Message| extended_error_texts(answer).remove(0).1;
+    let json = r#"{"c":["https://portal.example/start"],"j":"not reachable without a plan","s":5}"#;
+    for dns in [NXDOMAIN, "denied = \"sinkhole\"\ndenied_ttl = \"5s\"\nmax_ttl = \"60s\""] {
+        world.judge.publish(&policy(dns, ""));
+        assert_eq!(text(&world.ask_by_tls(&asked).await), json);
+    }
+    // Nobody else: not who did not ask, nor who cannot tell it from a forgery.
+    world.judge.publish(&policy(NXDOMAIN, ""));
+    assert_eq!(text(&world.ask_by_tls(&plain).await), "not reachable without a plan");
+    let answer = ask(world.address, &asked).await.unwrap();
+    assert_eq!(text(&answer), "");
+    // What is allowed has nothing to explain.
+    upstream.say("listed.example", RecordType::A, &["listed.example. 30 A 198.51.100.7"]);
+    let allowed = with_option(&question("listed.example.", RecordType::A), 15, &[0, 0]);
+    assert_eq!(extended_error_texts(&world.ask_by_tls(&allowed).await), []);
+}
+
+#[tokio::test]
+async fn case_39_relays_no_extended_error_of_the_upstream() {
+    let upstream = Scripted::start().await;
+    let mut said = Message::response(0, OpCode::Query);
+    said.add_answers(zone(&["listed.example. 30 A 198.51.100.7"]));
+    let mut edns = Edns::new();
+    edns.options_mut().insert(EdnsOption::Unknown(15, b"\0\x11secret list".to_vec()));
+    said.set_edns(edns);
+    upstream.script("listed.example", RecordType::A, Script::Message(said));
+    let world = World::start("127.0.0.1:0", &[&upstream]).await;
+    let answer = world.ask("listed.example.", RecordType::A).await;
+    assert_eq!(told(&answer), "NoError listed.example. 30 198.51.100.7");
+    assert_eq!(extended_error_texts(&answer), []);
+}
+
+/// Code and text of every extended error in an answer.
+fn extended_error_texts(answer: &Message) -> Vec<(u16, String)> {
+    let options = answer.edns.as_ref().unwrap().options().as_ref().iter();
+    let errors = options.filter_map(|(_, option)| {
+        let EdnsOption::Unknown(15, data) = option else { return None };
+        Some(data)
+    });
+    errors
+        .map(|data| {
+            let (code, text) = data.split_at(2);
+            (u16::from_be_bytes([code[0], code[1]]), String::from_utf8(text.to_vec()).unwrap())
+        })
+        .collect()
 }
