@@ -46,6 +46,8 @@ mod replay;
 #[cfg(test)]
 mod repository;
 #[cfg(test)]
+mod resolver;
+#[cfg(test)]
 mod sarif;
 #[cfg(test)]
 mod schema;

@@ -16,7 +16,7 @@ pub(crate) struct Node {
     child: Child,
     /// The line that names every bound address.
     listening: String,
-    _folder: TempDir,
+    folder: TempDir,
     /// Kept open: a closed pipe is not what an operator's terminal looks like.
     _stdout: BufReader<ChildStdout>,
 }
@@ -32,6 +32,7 @@ impl Node {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("gateway.toml"), gateway).unwrap();
         fs::write(folder.path().join("policy.toml"), policy).unwrap();
+        fs::write(folder.path().join("admin.token"), TOKEN).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut child = postern()
             .args(["run", "--config"])
@@ -52,7 +53,7 @@ impl Node {
             let log = fs::read_to_string(folder.path().join("log")).unwrap();
             panic!("the gateway did not get ready: {listening}{ready}{log}");
         }
-        Self { child, listening, _folder: folder, _stdout: stdout }
+        Self { child, listening, folder, _stdout: stdout }
     }
 
     /// The resolver's address.
@@ -75,11 +76,20 @@ impl Node {
         self.call("GET /metrics")
     }
 
+    /// Puts `policy` in the place of the one before, and in force.
+    pub(crate) fn replace_policy(&self, policy: &str) {
+        let file = self.folder.path().join("policy.toml");
+        fs::write(file.with_extension("new"), policy).unwrap();
+        fs::rename(file.with_extension("new"), file).unwrap();
+        self.call("POST /v1/policy/reload");
+    }
+
     /// What the admin API answers to `request`.
     fn call(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address("admin")).unwrap();
-        let head = "HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        stream.write_all(format!("{request} {head}").as_bytes()).unwrap();
+        let head = "Host: localhost\r\nContent-Length: 0\r\nConnection: close";
+        let words = format!("{request} HTTP/1.1\r\n{head}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+        stream.write_all(words.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
@@ -110,6 +120,9 @@ impl Drop for Node {
         let _ = self.child.wait();
     }
 }
+
+/// For a gateway that names `admin.token`.
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// The upstream's port is one that nothing listens on.
 const GATEWAY: &str = r#"

@@ -34,7 +34,7 @@ pub(crate) fn run(folder: &Path) {
     let rate = most * SHARE;
     let still = client::ask(server.address, &names, rate, LENGTH, |_, _| {});
 
-    let (mut of, mut mixed) = ([0_u64; 2], 0_u64);
+    let (mut of, mut failed, mut mixed) = ([0_u64; 2], 0_u64, 0_u64);
     let (stop, replaced) = (AtomicBool::new(false), AtomicU64::new(0));
     let before = reloads();
     let moving = std::thread::scope(|scope| {
@@ -56,6 +56,8 @@ pub(crate) fn run(folder: &Path) {
         let told = client::ask(server.address, &names, rate, LENGTH, |place, answer| {
             match (0..2).find(|policy| may_say(*policy, place).contains(&told(answer))) {
                 Some(policy) => of[policy] += 1,
+                // No policy says that: more waited for the upstream than one source may have.
+                None if told(answer) == FAILED => failed += 1,
                 None => mixed += 1,
             }
         });
@@ -74,7 +76,7 @@ pub(crate) fn run(folder: &Path) {
         );
     }
     println!(
-        "{} policies written, {} put in force; {} answers under the first, {} under the second, {mixed} mixed; p99 moved {:.3} ms",
+        "{} policies written, {} put in force; {} answers under the first, {} under the second, {failed} failed, {mixed} mixed; p99 moved {:.3} ms",
         replaced.load(Ordering::Relaxed),
         reloads() - before,
         of[0],
@@ -128,6 +130,8 @@ fn reloads() -> u64 {
     value.map_or(0, |value| value.trim().parse().unwrap())
 }
 
+/// SERVFAIL, with an OPT record in place of the first.
+const FAILED: Told = (2, 0);
 const NAMES: usize = 100_000;
 const LENGTH: Duration = Duration::from_secs(15);
 /// Of the maximum.
