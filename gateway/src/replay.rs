@@ -19,8 +19,12 @@ mod table;
 mod tally;
 mod tcp;
 
-use std::net::IpAddr;
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+};
 
+use foldhash::quality::RandomState;
 use jiff::Timestamp;
 use policy::{Decision, HostName, Policy, Reason, Request, Subject, decide, decide_nameless};
 
@@ -31,6 +35,11 @@ pub(crate) use notes::{Note, Notes};
 pub(crate) use suggest::{Proposal, Proposals};
 pub(crate) use table::{json, text};
 pub(crate) use tally::{Change, Limits as TallyLimits, Row, Tally, Who};
+
+/// Keyed by what a capture says, which may be made to crowd a table: the hash has a seed of its own
+/// for each run. A quick one, since every packet is looked up.
+type Map<K, V> = HashMap<K, V, RandomState>;
+type Set<T> = HashSet<T, RandomState>;
 
 /// One thing that somebody asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ mod grants;
 mod proxy;
 mod radius;
 mod state;
+mod tables;
 mod webhook;
 
 use std::{
@@ -92,12 +93,8 @@ struct Findings {
 
 pub(super) fn read(path: &Path, text: &str) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut findings = Findings { file: path.display().to_string().into(), found: Vec::new() };
-    let document: Document = match toml::from_str(text) {
-        Ok(document) => document,
-        Err(error) => {
-            findings.error("GW0001", error.span().unwrap_or_default(), error.message(), None);
-            return Err(findings.found);
-        }
+    let Some(document) = tables::read::<Document>(text, &mut findings) else {
+        return Err(findings.found);
     };
     let config = document.check(path.parent().unwrap_or_else(|| Path::new("")), &mut findings);
     findings.found.sort_by_key(|diagnostic| diagnostic.span.start);

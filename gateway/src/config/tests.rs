@@ -111,6 +111,15 @@ fn reports_every_mistake_at_once() {
 }
 
 #[test]
+fn unknown_keys_hide_no_other_finding() {
+    let text = SAMPLE.replace("750ms", "soon");
+    let text = format!("colour = 1\n{text}\n[[extra]]\nkey = 1\n");
+    let mut found = codes(&text);
+    found.sort_unstable();
+    assert_eq!(found, ["GW0001", "GW0001", "GW0002"]);
+}
+
+#[test]
 fn says_what_this_version_does_not_serve() {
     let text = format!("{SAMPLE}\n[state]\nengine = \"embedded\"\npath = \"state.redb\"\n");
     assert_eq!(codes(&text), [""; 0]);

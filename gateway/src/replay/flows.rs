@@ -3,16 +3,13 @@
 //! Most octets of a capture belong to flows that have been judged; those are passed over without a
 //! copy. What is kept is bounded in flows and in octets; beyond it the oldest flow is given up.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    net::SocketAddr,
-};
+use std::{collections::VecDeque, net::SocketAddr};
 
 use dns::wire::{self, Dropped, Gate};
 use policy::{HostName, Reason};
 
 use super::{
-    Asked, Frame, Note, Notes, Protocol, Sighting,
+    Asked, Frame, Map, Note, Notes, Protocol, Sighting,
     fragments::Fragments,
     link,
     packet::{self, Packet, Parsed, Transport},
@@ -23,7 +20,7 @@ use super::{
 /// Reads frames; keeps what has to be put together.
 pub(crate) struct Reader {
     fragments: Fragments,
-    flows: HashMap<Direction, Flow>,
+    flows: Map<Direction, Flow>,
     /// Every flow in the table, oldest first.
     order: VecDeque<Direction>,
     held: usize,
@@ -67,7 +64,7 @@ impl Reader {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             fragments: Fragments::default(),
-            flows: HashMap::new(),
+            flows: Map::default(),
             order: VecDeque::new(),
             held: 0,
             limits,

@@ -2,15 +2,12 @@
 //!
 //! Each row is judged once: everything a verdict depends on is part of the row.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeMap, net::IpAddr};
 
 use jiff::Timestamp;
 use policy::{Decision, Policy, Reason, Subject, Subscriber, Verdict};
 
-use super::{Asked, Host, Note, Notes};
+use super::{Asked, Host, Map, Note, Notes, Set};
 
 /// Counts by what was asked and by whom.
 #[derive(Debug)]
@@ -22,12 +19,12 @@ pub(crate) struct Tally<'p> {
     limits: Limits,
     /// The classes of a subscriber under both policies.
     classes: Vec<Classes>,
-    addresses: HashMap<IpAddr, (u32, u32)>,
-    subscribers: HashMap<Who, u32>,
-    index: HashMap<(u32, Asked), usize>,
+    addresses: Map<IpAddr, (u32, u32)>,
+    subscribers: Map<Who, u32>,
+    index: Map<(u32, Asked), usize>,
     folded: BTreeMap<(u32, Folded), usize>,
     rows: Vec<Row>,
-    seen: HashSet<(usize, u32)>,
+    seen: Set<(usize, u32)>,
     notes: Notes,
 }
 
@@ -118,12 +115,12 @@ impl<'p> Tally<'p> {
             at,
             limits,
             classes: Vec::new(),
-            addresses: HashMap::new(),
-            subscribers: HashMap::new(),
-            index: HashMap::new(),
+            addresses: Map::default(),
+            subscribers: Map::default(),
+            index: Map::default(),
             folded: BTreeMap::new(),
             rows: Vec::new(),
-            seen: HashSet::new(),
+            seen: Set::default(),
             notes: Notes::default(),
         }
     }

@@ -88,7 +88,8 @@ impl Node {
     fn call(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address("admin")).unwrap();
         let head = "Host: localhost\r\nContent-Length: 0\r\nConnection: close";
-        let words = format!("{request} HTTP/1.1\r\n{head}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+        let words =
+            format!("{request} HTTP/1.1\r\n{head}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
         stream.write_all(words.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
