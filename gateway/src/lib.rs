@@ -6,6 +6,7 @@
 
 mod admin;
 mod app;
+mod aside;
 mod cli;
 mod client;
 mod clock;

@@ -39,8 +39,17 @@ impl HostName {
         } else {
             Cow::Owned(idna::domain_to_ascii(text).map_err(|_| InvalidHostName::NotIdna)?)
         };
-        check(&ascii)?;
-        Ok(Self(ascii.to_ascii_lowercase()))
+        if ascii.is_empty() {
+            return Err(InvalidHostName::Empty);
+        }
+        if is_v6_literal(&ascii) {
+            return Err(InvalidHostName::IpLiteral);
+        }
+        if ascii.len() > Self::MAX_LENGTH {
+            return Err(InvalidHostName::TooLong { length: ascii.len() });
+        }
+        let labels = ascii.as_bytes().split(|octet| *octet == b'.');
+        Ok(Self(normal(labels, &mut [b'.'; Self::MAX_LENGTH])?.to_owned()))
     }
 
     /// Reads a name from the labels of a DNS question, which may hold any octet.
@@ -90,26 +99,10 @@ impl HostMemory {
         &mut self,
         labels: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<&HostName, InvalidHostName> {
-        // Until it is checked, nobody can get at the text.
-        let text = &mut self.0.0;
-        text.clear();
-        for (index, label) in labels.into_iter().enumerate() {
-            if index > 0 {
-                text.push('.');
-            }
-            match std::str::from_utf8(label) {
-                Ok(label) if label.is_ascii() && !label.as_bytes().contains(&b'.') => {
-                    text.push_str(label);
-                }
-                Ok(_) | Err(_) => {
-                    let forbidden = |octet: &u8| *octet == b'.' || !octet.is_ascii();
-                    let octet = label.iter().copied().find(forbidden).unwrap_or(b'.');
-                    return Err(InvalidHostName::ForbiddenOctet { octet });
-                }
-            }
-        }
-        check(text)?;
-        text.make_ascii_lowercase();
+        let mut octets = [b'.'; HostName::MAX_LENGTH];
+        let name = normal(labels, &mut octets)?;
+        self.0.0.clear();
+        self.0.0.push_str(name);
         Ok(&self.0)
     }
 }
@@ -185,42 +178,70 @@ pub enum InvalidHostName {
     },
 }
 
-fn check(text: &str) -> Result<(), InvalidHostName> {
-    if text.is_empty() {
-        return Err(InvalidHostName::Empty);
-    }
-    if text.contains(':') || text.starts_with('[') {
-        let inside = text.trim_start_matches('[').trim_end_matches(']');
-        if inside.parse::<std::net::Ipv6Addr>().is_ok() {
-            return Err(InvalidHostName::IpLiteral);
-        }
-    }
-    if text.len() > HostName::MAX_LENGTH {
-        return Err(InvalidHostName::TooLong { length: text.len() });
-    }
-    let mut last: &[u8] = &[];
-    for label in text.as_bytes().split(|octet| *octet == b'.') {
+/// Writes the labels in normal form, a dot between each two, over the dots in `octets`.
+fn normal<'a, 'o>(
+    labels: impl IntoIterator<Item = &'a [u8]>,
+    octets: &'o mut [u8; HostName::MAX_LENGTH],
+) -> Result<&'o str, InvalidHostName> {
+    let (mut length, mut last) = (0, None);
+    for label in labels {
         if label.is_empty() {
             return Err(InvalidHostName::EmptyLabel);
         }
         if label.len() > HostName::MAX_LABEL {
             return Err(InvalidHostName::LabelTooLong { length: label.len() });
         }
-        if let Some(octet) = label.iter().copied().find(|octet| !may_stand_in_label(*octet)) {
-            return Err(InvalidHostName::ForbiddenOctet { octet });
+        let start = last.map_or(0, |_| length + 1);
+        length = start + label.len();
+        let place = octets.get_mut(start..length).ok_or(InvalidHostName::TooLong { length })?;
+        let mut is_clean = true;
+        for (place, octet) in place.iter_mut().zip(label) {
+            *place = NORMAL.get(usize::from(*octet)).copied().unwrap_or(FORBIDDEN);
+            is_clean &= *place != FORBIDDEN;
         }
-        last = label;
+        if !is_clean {
+            let octet = label.iter().copied().find(|octet| normal_octet(*octet) == FORBIDDEN);
+            return Err(InvalidHostName::ForbiddenOctet { octet: octet.unwrap_or_default() });
+        }
+        last = Some(label);
     }
     // A last label that is a number makes the whole an IPv4 address to client libraries, which
     // take 127.1 and 0x7f000001 as well (WHATWG URL, "ends in a number checker").
-    if is_number(last) {
-        return Err(InvalidHostName::IpLiteral);
+    match last {
+        None => return Err(InvalidHostName::Empty),
+        Some(label) if is_number(label) => return Err(InvalidHostName::IpLiteral),
+        Some(_) => {}
     }
-    Ok(())
+    let name = octets.get(..length).and_then(|octets| std::str::from_utf8(octets).ok());
+    name.ok_or(InvalidHostName::NotIdna)
 }
 
-fn may_stand_in_label(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_'
+/// What stands in normal form for an octet of a label.
+const fn normal_octet(octet: u8) -> u8 {
+    match octet {
+        b'A'..=b'Z' => octet.to_ascii_lowercase(),
+        b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => octet,
+        _ => FORBIDDEN,
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "done by the compiler; it could not be done wrongly")]
+const NORMAL: [u8; 256] = {
+    let mut table = [FORBIDDEN; 256];
+    let mut octet = u8::MAX;
+    while octet > 0 {
+        table[octet as usize] = normal_octet(octet);
+        octet -= 1;
+    }
+    table
+};
+
+/// Stands for what no label may hold.
+const FORBIDDEN: u8 = 0;
+
+fn is_v6_literal(text: &str) -> bool {
+    let inside = text.trim_start_matches('[').trim_end_matches(']');
+    inside.contains(':') && inside.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
 fn is_number(label: &[u8]) -> bool {

@@ -12,6 +12,7 @@ use super::{
     bundle::{Bundle, Distrust, Part, Trust},
 };
 use crate::{
+    aside::aside,
     clock,
     config::Config,
     files,
@@ -153,18 +154,15 @@ impl Intake {
         Ok(Candidate { compiled, bundle, trust })
     }
 
-    /// Large policies take a while, and the runtime's threads have traffic to carry.
+    /// Large policies take a while.
     async fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, ReloadError> + Send + 'static,
     ) -> Result<T, ReloadError> {
         let intake = self.clone();
-        match tokio::task::spawn_blocking(move || work(&intake)).await {
+        match aside(move || work(&intake)).await {
             Ok(result) => result,
-            Err(error) => {
-                let source = io::Error::other(error);
-                Err(ReloadError::Read { path: self.path.clone(), source })
-            }
+            Err(source) => Err(ReloadError::Read { path: self.path.clone(), source }),
         }
     }
 }
