@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{Admin, AdminError, Desk, Hook, Readiness, RefusalCount, Token, TokenError},
+    client::ClientError,
     clock,
     config::{
         ClientConfig, Config, ConfigError, EncryptedConfig, GrantConfig, ProxyConfig, SteeringMode,
@@ -30,7 +31,10 @@ use crate::{
     log::{Audit, DecisionLog, Event, LogError, OpenError, Pseudonyms},
     proxy::{self, Ending, Proxy, ProxySettings},
     radius,
-    reload::{Intake, ReloadError, Reloaded, Reloader, Trigger, Watch, WatchError},
+    reload::{
+        Intake, PolicySource, ReloadError, Reloaded, Reloader, SourceMetrics, Trigger, Watch,
+        WatchError,
+    },
     signature::KeyError,
     sims::{Feed, Keeper, KeeperError, KeeperMetrics, Sims},
     steering::{Ports, Steering, SteeringError},
@@ -51,6 +55,7 @@ pub(crate) struct App {
     desk: Arc<Desk>,
     reloader: Arc<Reloader>,
     watch: Option<Watch>,
+    source: Option<PolicySource>,
     keeper: Keeper,
     radius: Option<radius::Server>,
     audit: Arc<Audit>,
@@ -116,6 +121,8 @@ pub(crate) enum StartError {
     Token(#[from] TokenError),
     #[error("the upstreams' certificate authorities cannot be used")]
     Trust(#[from] dns::InvalidTrust),
+    #[error("the policy source cannot be used")]
+    Source(#[source] ClientError),
     #[error(transparent)]
     Watch(#[from] WatchError),
     #[error(transparent)]
@@ -207,6 +214,12 @@ impl App {
         let watch = Watch::begin(Arc::clone(&reloader))
             .inspect_err(|error| tracing::warn!(%error, "reload by signal or admin API only"))
             .ok();
+        let metrics = SourceMetrics::register(&registry)?;
+        let source = config.policy_source.as_ref();
+        let source = source
+            .map(|source| PolicySource::new(source, Arc::clone(&reloader), metrics))
+            .transpose()
+            .map_err(StartError::Source)?;
         let Some(snapshot) = published(reloader.reload(Trigger::Start, false).await?) else {
             return Err(StartError::NotPublished);
         };
@@ -284,6 +297,7 @@ impl App {
             desk,
             reloader,
             watch,
+            source,
             keeper,
             radius,
             audit,
@@ -327,7 +341,7 @@ impl App {
     pub(crate) async fn run(self, mut outside: impl Outside) -> bool {
         let Self { node, dns, proxy, ending, admin, desk, reloader, watch, keeper, radius, .. } =
             self;
-        let Self { audit, steering, sockets, lift, feed, courier, .. } = self;
+        let Self { audit, steering, sockets, lift, feed, courier, source, .. } = self;
         let mut serving = JoinSet::new();
         serving.spawn(Arc::clone(&lift).run(feed, ending.stop.clone()));
         serving.spawn(lift.cut_flows(ending.stop.clone()));
@@ -350,6 +364,9 @@ impl App {
         answering.spawn(admin.run(Arc::clone(&desk), closing.clone()));
         if let Some(watch) = watch {
             answering.spawn(watch.run(drained.clone()));
+        }
+        if let Some(source) = source {
+            answering.spawn(source.run(drained.clone()));
         }
         desk.readiness.listening();
         audit.write(&Event::Started { node: &node }, clock::now());

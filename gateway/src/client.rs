@@ -16,8 +16,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -39,6 +39,17 @@ pub(crate) struct Client {
     authority: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     token: Option<String>,
+}
+
+/// An answer as it came.
+#[derive(Debug)]
+pub(crate) struct Page {
+    /// The status.
+    pub(crate) status: StatusCode,
+    /// The headers.
+    pub(crate) headers: HeaderMap,
+    /// The body.
+    pub(crate) body: Bytes,
 }
 
 /// An answer of the admin API.
@@ -77,12 +88,15 @@ pub(crate) enum ClientError {
     /// The exchange broke off.
     #[error("{authority} broke off")]
     Broken { authority: String, source: hyper::Error },
-    /// The answer was cut off at the limit, or while it was read.
-    #[error("the answer of {authority} cannot be read; at most {ANSWER_MAX} octets are")]
+    /// The answer was cut off while it was read.
+    #[error("the answer of {authority} cannot be read")]
     Answer { authority: String },
+    /// The answer was cut off at the limit.
+    #[error("the answer of {authority} is too long; at most {most} octets are read")]
+    TooLarge { authority: String, most: usize },
     /// No answer in time.
-    #[error("{authority} gave no answer within {} s", EXCHANGE_TIME.as_secs())]
-    Slow { authority: String },
+    #[error("{authority} gave no answer within {} s", limit.as_secs())]
+    Slow { authority: String, limit: Duration },
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
@@ -150,13 +164,46 @@ impl Client {
             }
             "https" => {
                 let file = authority_file.ok_or(ClientError::NoAuthority)?;
-                let name = ServerName::try_from(host)
-                    .map_err(|source| ClientError::Name { authority: authority.clone(), source })?;
-                Some((connector(file)?, name))
+                Some((connector(file)?, server_name(&host, &authority)?))
             }
             _ => return Err(wrong()),
         };
         Ok(Self { authority, tls, token: token(token_file)? })
+    }
+
+    /// For a server that is told no secret, and whose word is not taken: what it serves is signed.
+    ///
+    /// # Errors
+    ///
+    /// The authority file cannot be read, or is missing where TLS is spoken.
+    pub(crate) fn anonymous(url: &Uri, authority_file: Option<&Path>) -> Result<Self, ClientError> {
+        let wrong = || ClientError::Url { url: url.to_string() };
+        let is_tls = match url.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(_) | None => return Err(wrong()),
+        };
+        let host = url.host().ok_or_else(wrong)?;
+        let authority =
+            format!("{host}:{}", url.port_u16().unwrap_or(if is_tls { 443 } else { 80 }));
+        let tls = if is_tls {
+            let file = authority_file.ok_or(ClientError::NoAuthority)?;
+            Some((connector(file)?, server_name(host, &authority)?))
+        } else {
+            None
+        };
+        Ok(Self { authority, tls, token: None })
+    }
+
+    /// Reads `path`, at most `most` octets of it.
+    pub(crate) async fn fetch(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+        most: usize,
+    ) -> Result<Page, ClientError> {
+        let exchange = self.exchange(Method::GET, path, headers, Bytes::new(), most);
+        self.in_time(EXCHANGE_TIME, exchange).await
     }
 
     /// Reads `path`.
@@ -186,18 +233,23 @@ impl Client {
         headers: &[(&'static str, String)],
         body: Bytes,
     ) -> Result<StatusCode, ClientError> {
-        let exchange = self.exchange(Method::POST, path, headers, body);
-        match timeout(DELIVERY_TIME, exchange).await {
-            Ok(answer) => answer.map(|answer| answer.status),
-            Err(_) => Err(ClientError::Slow { authority: self.authority.clone() }),
-        }
+        let exchange = self.exchange(Method::POST, path, headers, body, ANSWER_MAX);
+        Ok(self.in_time(DELIVERY_TIME, exchange).await?.status)
     }
 
     async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Answer, ClientError> {
-        match timeout(EXCHANGE_TIME, self.exchange(method, path, &[], body)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ClientError::Slow { authority: self.authority.clone() }),
-        }
+        let exchange = self.exchange(method, path, &[], body, ANSWER_MAX);
+        let Page { status, body, .. } = self.in_time(EXCHANGE_TIME, exchange).await?;
+        Ok(Answer { status, body: value(&body) })
+    }
+
+    async fn in_time(
+        &self,
+        limit: Duration,
+        exchange: impl Future<Output = Result<Page, ClientError>>,
+    ) -> Result<Page, ClientError> {
+        let slow = || ClientError::Slow { authority: self.authority.clone(), limit };
+        timeout(limit, exchange).await.unwrap_or_else(|_| Err(slow()))
     }
 
     async fn exchange(
@@ -206,7 +258,8 @@ impl Client {
         path: &str,
         headers: &[(&'static str, String)],
         body: Bytes,
-    ) -> Result<Answer, ClientError> {
+        most: usize,
+    ) -> Result<Page, ClientError> {
         let authority = || self.authority.clone();
         let failed = |source| ClientError::Connect { authority: authority(), source };
         let stream = TcpStream::connect(&self.authority).await.map_err(failed)?;
@@ -224,10 +277,10 @@ impl Client {
         let request =
             request.body(Full::new(body)).map_err(|error| failed(io::Error::other(error)))?;
         match &self.tls {
-            None => self.speak(stream, request).await,
+            None => self.speak(stream, request, most).await,
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await.map_err(failed)?;
-                self.speak(stream, request).await
+                self.speak(stream, request, most).await
             }
         }
     }
@@ -236,7 +289,8 @@ impl Client {
         &self,
         stream: S,
         request: Request<Full<Bytes>>,
-    ) -> Result<Answer, ClientError>
+        most: usize,
+    ) -> Result<Page, ClientError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -246,10 +300,15 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(broken)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-            let body = body.map_err(|_| ClientError::Answer { authority: authority() })?.to_bytes();
-            Ok(Answer { status, body: value(&body) })
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, most).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    ClientError::TooLarge { authority: authority(), most }
+                } else {
+                    ClientError::Answer { authority: authority() }
+                }
+            });
+            Ok(Page { status: head.status, headers: head.headers, body: body?.to_bytes() })
         };
         let mut exchange = std::pin::pin!(exchange);
         tokio::select! {
@@ -258,6 +317,13 @@ impl Client {
             _ = connection => exchange.await,
         }
     }
+}
+
+/// Whom the certificate must name; an IPv6 address stands in brackets in a URL.
+fn server_name(host: &str, authority: &str) -> Result<ServerName<'static>, ClientError> {
+    let host = host.trim_matches(['[', ']']).to_owned();
+    ServerName::try_from(host)
+        .map_err(|source| ClientError::Name { authority: authority.to_owned(), source })
 }
 
 fn value(body: &[u8]) -> Value {

@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) require_signature: Vec<PathBuf>,
     /// Where a copy of the last good policy is kept, for a start with a policy file that is not.
     pub(crate) last_good: Option<PathBuf>,
+    /// Where policies are pulled from; absent where the file is all there is.
+    pub(crate) policy_source: Option<PolicySourceConfig>,
     /// How traffic comes to the listeners.
     pub(crate) steering: SteeringConfig,
     /// The resolver.
@@ -51,6 +53,17 @@ pub(crate) struct Config {
     pub(crate) grants: GrantConfig,
     /// Signed messages from and to the operator's systems.
     pub(crate) webhook: WebhookConfig,
+}
+
+/// Where policies are pulled from.
+#[derive(Clone, Debug)]
+pub(crate) struct PolicySourceConfig {
+    /// What is asked for.
+    pub(crate) url: http::Uri,
+    /// The certificate authorities of an https:// source.
+    pub(crate) ca: Option<PathBuf>,
+    /// From one pull to the next, a tenth more or less.
+    pub(crate) interval: Duration,
 }
 
 /// The RADIUS listeners' settings.

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod intake;
+mod source;
 mod times;
 mod watch;
 
@@ -33,6 +34,7 @@ use intake::Candidate;
 
 pub(crate) use bundle::Bundle;
 pub(crate) use intake::Intake;
+pub(crate) use source::{Metrics as SourceMetrics, PolicySource};
 pub(crate) use watch::{Watch, WatchError};
 
 /// Brings policies into force, one at a time.
@@ -64,6 +66,8 @@ pub(crate) enum Trigger {
     Kept,
     /// SIGHUP.
     Signal,
+    /// The policy source has another one.
+    Source,
     /// The program starts.
     Start,
 }
@@ -218,6 +222,26 @@ impl Reloader {
         }
     }
 
+    /// Puts a policy in force that came from elsewhere, as if it lay in the place of the policy
+    /// file; what is in force already is let be.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reloader::reload`].
+    pub(crate) async fn take(&self, bundle: Bundle) -> Result<Reloaded, ReloadError> {
+        let _turn = self.turn.lock().await;
+        let result = async {
+            let candidate = self.intake.weigh(bundle).await?;
+            self.admit(candidate, true).await
+        };
+        let result = result.await;
+        match &result {
+            Ok(reloaded) => self.succeeded(Trigger::Source, reloaded),
+            Err(error) => self.failed(Trigger::Source, error),
+        }
+        result
+    }
+
     /// Says what `candidate` would change, as if it lay in the place of the policy file.
     ///
     /// # Errors
@@ -233,17 +257,22 @@ impl Reloader {
     async fn attempt(&self, trigger: Trigger, rehearse: bool) -> Result<Reloaded, ReloadError> {
         let read = self.intake.read().await;
         self.note_files(&read);
-        let Candidate { compiled, bundle, trust } = read?;
-        let running = self.check_serial(&compiled.policy).await?;
+        let candidate = read?;
         if rehearse {
-            return Ok(self.rehearsed(compiled, running));
+            let running = self.check_serial(&candidate.compiled.policy).await?;
+            return Ok(self.rehearsed(candidate.compiled, running));
         }
+        self.admit(candidate, trigger == Trigger::File).await
+    }
+
+    /// Puts `candidate` in force; `if_new`: unless it is.
+    async fn admit(&self, candidate: Candidate, if_new: bool) -> Result<Reloaded, ReloadError> {
+        let Candidate { compiled, bundle, trust } = candidate;
+        let running = self.check_serial(&compiled.policy).await?;
         let Compiled { policy, warnings } = compiled;
         match running {
             Some(snapshot)
-                if trigger == Trigger::File
-                    && snapshot.policy().sha256() == policy.sha256()
-                    && !self.restored() =>
+                if if_new && snapshot.policy().sha256() == policy.sha256() && !self.restored() =>
             {
                 Ok(Reloaded::Unchanged { snapshot })
             }
@@ -450,6 +479,7 @@ impl Trigger {
             Self::File => "file",
             Self::Kept => "kept",
             Self::Signal => "signal",
+            Self::Source => "source",
             Self::Start => "start",
         }
     }

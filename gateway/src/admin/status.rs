@@ -23,6 +23,7 @@ pub(super) async fn status(State(desk): State<Arc<Desk>>) -> Json<Value> {
         "failed_checks": failed,
         "policy": snapshot.as_deref().map(description),
         "last_good_restored": desk.reloader.restored(),
+        "policy_pulls": sums("postern_policy_pulls_total", "result"),
         "emergency": desk.reloader.openings(),
         "sessions": desk.sessions.as_ref().map(|sessions| sessions.count()),
         "sessions_by_protocol": sums("postern_sessions", "protocol"),

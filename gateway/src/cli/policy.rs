@@ -11,7 +11,9 @@ use policy::Parts;
 
 use super::document::Document;
 use crate::{
-    clock, report,
+    clock,
+    reload::Bundle,
+    report,
     signature::{Manifest, PrivateKey, PublicKey, Signature, signature_path, text_of},
 };
 
@@ -21,6 +23,7 @@ For example:
   postern policy keygen release.key                      writes release.key and release.key.pub
   postern policy sign --key release.key policy.toml      writes policy.toml.sig
   postern policy verify --key release.key.pub policy.toml
+  postern policy bundle policy.toml > policy.bundle      for nodes that pull it
 
 A node whose gateway.toml says `require_signature = [\"release.key.pub\"]` takes no other policy.
 Keys are PEM files with an Ed25519 key, as openssl writes them too.
@@ -47,6 +50,13 @@ enum What {
         #[arg(long, value_name = "KEY")]
         key: PathBuf,
         /// The policy.
+        file: PathBuf,
+    },
+    /// Write a signed policy with all its files as one, for nodes to pull: a file of JSON that any
+    /// web server can serve as application/json.
+    #[command(after_help = "For example:\n  postern policy bundle policy.toml > policy.bundle")]
+    Bundle {
+        /// The policy; its signature is FILE.sig.
         file: PathBuf,
     },
     /// Say whether a policy is signed with one of the keys.
@@ -78,6 +88,7 @@ pub(super) fn run(command: PolicyCommand) -> ExitCode {
     let done = match command.what {
         What::Keygen { key } => keygen(&key, out),
         What::Sign { key, file } => sign(&key, &file, out),
+        What::Bundle { file } => bundle(&file, out),
         What::Verify { key, signature, file } => {
             let signature = signature.unwrap_or_else(|| signature_path(&file));
             verify(&key, &signature, &file, out)
@@ -111,6 +122,17 @@ fn keygen(path: &Path, out: &mut impl Write) -> Result<(), Failure> {
     key.public().write(&public).map_err(|error| unable(&error))?;
     let (private, public, id) = (path.display(), public.display(), key.public().id());
     say(out, &format!("key {id}: private in {private}, public in {public}"))
+}
+
+fn bundle(file: &Path, out: &mut impl Write) -> Result<(), Failure> {
+    let document = Document::read(file).map_err(|error| unable(&error))?;
+    let path = signature_path(file);
+    let signature = text_of(&path).map_err(|error| {
+        let path = path.display();
+        Failure::Unable(format!("error: cannot read the signature {path}: {error}"))
+    })?;
+    let octets = Bundle::of(&document.parts(), Some(signature)).to_json();
+    octets.and_then(|octets| out.write_all(&octets)).map_err(|error| unable(&error))
 }
 
 fn sign(key: &Path, file: &Path, out: &mut impl Write) -> Result<(), Failure> {

@@ -196,6 +196,7 @@ fn explain(error: &StartError) {
         | StartError::Proxy(_)
         | StartError::Radius(_)
         | StartError::Secret(_)
+        | StartError::Source(_)
         | StartError::Resolver(_)
         | StartError::Steering(_)
         | StartError::Cookies(_)

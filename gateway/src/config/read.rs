@@ -2,6 +2,7 @@
 
 mod dns;
 mod grants;
+mod policy_source;
 mod proxy;
 mod radius;
 mod state;
@@ -32,6 +33,7 @@ struct Document {
     policy: PathBuf,
     require_signature: Option<Spanned<Vec<PathBuf>>>,
     last_good: Option<PathBuf>,
+    policy_source: Option<policy_source::PolicySource>,
     #[serde(default)]
     steering: Option<Spanned<Steering>>,
     dns: dns::Dns,
@@ -113,6 +115,7 @@ impl Document {
             policy,
             require_signature,
             last_good,
+            policy_source,
             steering,
             dns,
             proxy,
@@ -142,6 +145,9 @@ impl Document {
             node: node.into_inner(),
             environment,
             policy: folder.join(policy),
+            policy_source: policy_source.and_then(|source| {
+                source.check(folder, !keys.is_empty(), last_good.is_some(), findings)
+            }),
             require_signature: keys.into_iter().map(|key| folder.join(key)).collect(),
             last_good: last_good.map(|path| folder.join(path)),
             steering: steering.map_or_else(SteeringConfig::none, |steering| {

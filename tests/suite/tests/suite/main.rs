@@ -38,6 +38,8 @@ mod model;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod pull;
+#[cfg(test)]
 mod pure;
 #[cfg(test)]
 mod reload;
