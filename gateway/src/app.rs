@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use policy::{Diagnostic, Snapshot};
+use policy::{Diagnostic, Quic, Snapshot};
 use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -231,6 +231,7 @@ impl App {
             doh: dns.https_addresses(),
             http: proxy.as_ref().map(Proxy::http_addresses).unwrap_or_default(),
             https: proxy.as_ref().map(Proxy::https_addresses).unwrap_or_default(),
+            quic: proxy.as_ref().map(Proxy::quic_addresses).unwrap_or_default(),
         };
         let GrantConfig { limits, journal } = &config.grants;
         let grants =
@@ -312,7 +313,7 @@ impl App {
 
     /// One line with every bound address.
     pub(crate) fn listening(&self) -> String {
-        let Addresses { ports: Ports { dns, dot, doh, http, https }, admin, radius, coa } =
+        let Addresses { ports: Ports { dns, dot, doh, http, https, quic }, admin, radius, coa } =
             &self.addresses;
         let mut line = "listening".to_owned();
         for (service, addresses) in [
@@ -321,6 +322,7 @@ impl App {
             ("doh", doh),
             ("http", http),
             ("https", https),
+            ("quic", quic),
             ("radius", radius),
             ("coa", coa),
             ("admin", &[*admin]),
@@ -516,6 +518,7 @@ fn settings(wanted: &ProxyConfig, mode: SteeringMode) -> ProxySettings {
     ProxySettings {
         http: wanted.http.clone(),
         https: wanted.https.clone(),
+        inspect_quic: wanted.quic == Quic::Inspect,
         mode: match mode {
             SteeringMode::None => proxy::Steering::None,
             SteeringMode::Redirect => proxy::Steering::Redirect,

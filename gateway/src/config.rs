@@ -12,7 +12,7 @@ use std::{
 };
 
 use dns::{Nat64, Upstream};
-use policy::{Diagnostic, Environment, Severity};
+use policy::{Diagnostic, Environment, Quic, Severity};
 
 use crate::{
     grants::GrantLimits,
@@ -213,6 +213,8 @@ pub(crate) struct ProxyConfig {
     pub(crate) workers: Option<usize>,
     /// Addresses that origins are dialled from, in turn; the kernel's choice, if there are none.
     pub(crate) egress: Vec<IpAddr>,
+    /// What becomes of QUIC.
+    pub(crate) quic: Quic,
     /// Bounds.
     pub(crate) limits: Limits,
     /// What live sessions get to end by themselves at stop.

@@ -32,6 +32,7 @@ pub(crate) enum Service {
     Dns,
     Http,
     Https,
+    Quic,
 }
 
 /// Every listening socket of this process, to be passed on.
@@ -63,7 +64,7 @@ pub(crate) enum InheritError {
 }
 
 impl Service {
-    const EACH: [Self; 4] = [Self::Admin, Self::Dns, Self::Http, Self::Https];
+    const EACH: [Self; 5] = [Self::Admin, Self::Dns, Self::Http, Self::Https, Self::Quic];
 
     fn label(self) -> &'static str {
         match self {
@@ -71,6 +72,7 @@ impl Service {
             Self::Dns => "dns",
             Self::Http => "http",
             Self::Https => "https",
+            Self::Quic => "quic",
         }
     }
 }

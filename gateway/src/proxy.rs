@@ -13,7 +13,9 @@ mod listener;
 mod meter;
 mod metrics;
 mod outcome;
+mod pending;
 mod pipes;
+pub(crate) mod quic;
 mod quota;
 mod relay;
 pub(crate) mod retry;
@@ -25,7 +27,7 @@ mod worker;
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -67,6 +69,8 @@ pub(crate) enum Protocol {
     Http,
     /// TLS, port 443.
     Https,
+    /// QUIC, UDP port 443.
+    Quic,
 }
 
 /// Where the proxy listens, and its bounds.
@@ -76,6 +80,8 @@ pub(crate) struct ProxySettings {
     pub(crate) http: Vec<SocketAddr>,
     /// Addresses for TLS; port 0 takes any free port.
     pub(crate) https: Vec<SocketAddr>,
+    /// Whether QUIC is looked into, on the addresses for TLS.
+    pub(crate) inspect_quic: bool,
     /// How traffic comes here.
     pub(crate) mode: Steering,
     /// Bounds of every session.
@@ -105,10 +111,16 @@ pub(crate) struct Ending {
 
 /// The bound proxy.
 pub(crate) struct Proxy {
-    listeners: Vec<Listener>,
+    bound: Bound,
     workers: usize,
     parts: Arc<Parts>,
     http: Arc<HttpService>,
+}
+
+/// Everything the proxy listens on.
+struct Bound {
+    listeners: Vec<Listener>,
+    quic: Vec<quic::Listener>,
 }
 
 /// What every session uses.
@@ -145,9 +157,18 @@ impl Proxy {
         };
         let mut listeners = listen(Protocol::Http, &settings.http)?;
         listeners.extend(listen(Protocol::Https, &settings.https)?);
-        let bound = listeners.iter().map(Listener::address).collect();
+        let tls = listeners.iter().filter(|listener| listener.protocol() == Protocol::Https);
+        let quic = tls
+            .filter(|_| settings.inspect_quic)
+            .map(|listener| {
+                let address = listener.address();
+                let sockets = inherited.take(Service::Quic, address);
+                quic::Listener::bind(address, settings.mode, workers, sockets)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let addresses = listeners.iter().map(Listener::address).collect();
         let origins = Origins { mark: settings.mark, egress: settings.egress.clone() };
-        let dialer = Dialer::new(bound, settings.limits.dial_time, origins, Arc::clone(&metrics));
+        let dialer = Dialer::new(addresses, settings.limits.dial_time, origins, Arc::clone(&metrics));
         let parts = Arc::new(Parts {
             judge,
             resolver,
@@ -157,7 +178,7 @@ impl Proxy {
             metrics,
         });
         let http = HttpService::new(Arc::clone(&parts));
-        Ok(Self { listeners, workers, parts, http })
+        Ok(Self { bound: Bound { listeners, quic }, workers, parts, http })
     }
 
     /// The bound addresses for HTTP.
@@ -170,18 +191,29 @@ impl Proxy {
         self.addresses(Protocol::Https)
     }
 
+    /// The bound addresses for QUIC; none where it is refused.
+    pub(crate) fn quic_addresses(&self) -> Vec<SocketAddr> {
+        self.bound.quic.iter().map(quic::Listener::address).collect()
+    }
+
     fn addresses(&self, protocol: Protocol) -> Vec<SocketAddr> {
-        let spoken = self.listeners.iter().filter(|listener| listener.protocol() == protocol);
+        let spoken = self.bound.listeners.iter().filter(|listener| listener.protocol() == protocol);
         spoken.map(Listener::address).collect()
     }
 
     /// Adds the listening sockets to those that a successor gets.
     pub(crate) fn pass_on(&self, sockets: &mut Sockets) -> io::Result<()> {
-        for listener in &self.listeners {
-            for socket in listener.sockets() {
-                let copy = Arc::new(socket.as_fd().try_clone_to_owned()?);
-                sockets.add(listener.protocol().service(), listener.address(), copy);
-            }
+        let mut add = |protocol: Protocol, address, socket: BorrowedFd<'_>| {
+            sockets.add(protocol.service(), address, Arc::new(socket.try_clone_to_owned()?));
+            Ok(())
+        };
+        for listener in &self.bound.listeners {
+            let sockets = listener.sockets().iter();
+            sockets.try_for_each(|socket| add(listener.protocol(), listener.address(), socket.as_fd()))?;
+        }
+        for listener in &self.bound.quic {
+            let sockets = listener.sockets().iter();
+            sockets.try_for_each(|socket| add(Protocol::Quic, listener.address(), socket.as_fd()))?;
         }
         Ok(())
     }
@@ -197,10 +229,10 @@ impl Proxy {
     /// Each worker is a thread with a runtime and listening sockets of its own: a session lives
     /// and ends on the core that accepted it.
     pub(crate) async fn run(self, ending: Ending) {
-        let Self { listeners, workers, parts, http } = self;
+        let Self { bound, workers, parts, http } = self;
         // Whatever ends this task, the threads end as well.
         let _stopping = [&ending.stop, &ending.hurry].map(|token| token.clone().drop_guard());
-        let listeners = Arc::new(listeners);
+        let bound = Arc::new(bound);
         let mut watching = JoinSet::new();
         let (watched, watch) = (Arc::clone(&parts), ending.stop.clone());
         watching.spawn(async move { watched.dialer.watch_own_addresses(watch).await });
@@ -210,10 +242,10 @@ impl Proxy {
         let mut working = JoinSet::new();
         for number in 0..workers {
             let worker = Worker::new(Arc::clone(&parts), Arc::clone(&http));
-            let (listeners, ending) = (Arc::clone(&listeners), ending.clone());
-            working.spawn_blocking(move || worker.run(listeners, (number, workers), &ending));
+            let (bound, ending) = (Arc::clone(&bound), ending.clone());
+            working.spawn_blocking(move || worker.run(bound, (number, workers), &ending));
         }
-        drop(listeners);
+        drop(bound);
         while let Some(ended) = working.join_next().await {
             match ended {
                 Ok(Ok(())) => {}
@@ -247,11 +279,15 @@ impl Ending {
 }
 
 impl Protocol {
+    /// Every protocol.
+    const ALL: [Self; 3] = [Self::Http, Self::Https, Self::Quic];
+
     /// The protocol's name in metrics, logs and decision records.
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
+            Self::Quic => "quic",
         }
     }
 
@@ -259,6 +295,7 @@ impl Protocol {
         match self {
             Self::Http => Service::Http,
             Self::Https => Service::Https,
+            Self::Quic => Service::Quic,
         }
     }
 
@@ -267,6 +304,7 @@ impl Protocol {
         match self {
             Self::Http => policy::Request::Http { host, port },
             Self::Https => policy::Request::Https { host, port },
+            Self::Quic => policy::Request::Quic { host, port },
         }
     }
 
@@ -274,7 +312,7 @@ impl Protocol {
     fn default_port(self) -> u16 {
         match self {
             Self::Http => policy::Scheme::Http.default_port(),
-            Self::Https => policy::Scheme::Https.default_port(),
+            Self::Https | Self::Quic => policy::Scheme::Https.default_port(),
         }
     }
 }

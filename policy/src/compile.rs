@@ -259,6 +259,7 @@ fn build(
         dns,
         http,
         lab: lab_terms(document),
+        quic: parts.quic,
         rules: rules.into_rules(),
         classes,
         default_class,

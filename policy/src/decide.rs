@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use crate::{
     class::{Action, Class, Ncsi, Subscriber},
     host::HostName,
-    policy::Policy,
+    policy::{Policy, Quic},
     probe::Probe,
     reason::Reason,
     rule::{Listing, Rule, Scheme},
@@ -162,7 +162,7 @@ fn weigh<'p>(
     request: Request<'_>,
     now: Timestamp,
 ) -> (Reason, Option<&'p Rule>) {
-    if matches!(request, Request::Quic { .. }) {
+    if policy.quic == Quic::Reject && matches!(request, Request::Quic { .. }) {
         return (Reason::Quic, None);
     }
     let mut expired = None;
@@ -174,7 +174,7 @@ fn weigh<'p>(
                 expired.get_or_insert(rule);
                 continue;
             }
-            let reason = weigh_listing(listing, rule, request);
+            let reason = weigh_listing(listing, rule, request, policy.quic);
             if reason == Reason::Listed {
                 return ControlFlow::Break((reason, Some(rule)));
             }
@@ -200,12 +200,20 @@ fn weigh<'p>(
 /// What one rule that names the host says about the rest of the request.
 ///
 /// The listing answers the usual case; the rule lies elsewhere in memory.
-pub(crate) fn weigh_listing(listing: &Listing, rule: &Rule, request: Request<'_>) -> Reason {
+pub(crate) fn weigh_listing(
+    listing: &Listing,
+    rule: &Rule,
+    request: Request<'_>,
+    quic: Quic,
+) -> Reason {
     let (scheme, port) = match request {
         Request::Dns { .. } => return Reason::Listed,
         Request::Http { port, .. } => (Scheme::Http, port),
         Request::Https { port, .. } => (Scheme::Https, port),
-        Request::Quic { .. } => return Reason::Quic,
+        Request::Quic { port, .. } => match quic {
+            Quic::Reject => return Reason::Quic,
+            Quic::Inspect => (Scheme::Https, port),
+        },
         Request::Tcp { port, .. } => {
             let known = rule.schemes.iter().any(|scheme| rule.ports(*scheme).any(|p| p == port));
             return if known { Reason::SchemeNotListed } else { Reason::PortNotListed };

@@ -139,7 +139,7 @@ fn weigh_all<'p>(
             let Some(rule) = policy.rule_of(listing) else { continue };
             let expired = listing.is_expired(rule, now);
             let reason =
-                if expired { Reason::Expired } else { weigh_listing(listing, rule, request) };
+                if expired { Reason::Expired } else { weigh_listing(listing, rule, request, policy.quic) };
             let decisive = decision.rule().is_some_and(|known| std::ptr::eq(known, rule));
             weighed.push(Weighed { rule, reason, decisive });
         }

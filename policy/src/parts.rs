@@ -16,7 +16,7 @@ use crate::{
     diagnostic::Fault,
     document::short,
     limits::{MAX_DEPTH, MAX_DOCUMENT, MAX_FILES},
-    policy::Sha256,
+    policy::{Quic, Sha256},
 };
 
 /// A document with all its files, ready to be compiled.
@@ -28,6 +28,8 @@ pub struct Parts<'a> {
     pub(crate) faults: Vec<(usize, Range<usize>, Fault)>,
     /// Which file a list of SIMs is, by the file and offset that name it.
     pub(crate) lists: BTreeMap<(usize, usize), usize>,
+    /// What the node it is compiled for does with QUIC.
+    pub(crate) quic: Quic,
 }
 
 /// One file of a document.
@@ -101,8 +103,13 @@ impl<'a> Parts<'a> {
             kind: PartKind::Document,
             written: "".into(),
         };
-        let mut parts =
-            Self { first, rest: Vec::new(), faults: Vec::new(), lists: BTreeMap::new() };
+        let mut parts = Self {
+            first,
+            rest: Vec::new(),
+            faults: Vec::new(),
+            lists: BTreeMap::new(),
+            quic: Quic::default(),
+        };
         if source.text.len() <= MAX_DOCUMENT {
             parts.follow(0, 1, read);
         }
@@ -115,17 +122,23 @@ impl<'a> Parts<'a> {
         Self::gather(source, &mut |_| Err(Unreadable::Alone))
     }
 
+    /// The same, for a node that treats QUIC so.
+    #[must_use]
+    pub fn for_node(self, quic: Quic) -> Self {
+        Self { quic, ..self }
+    }
+
     /// The same, with its own copy of every text.
     #[must_use]
     pub fn into_owned(self) -> Parts<'static> {
-        let Self { first, rest, faults, lists } = self;
+        let Self { first, rest, faults, lists, quic } = self;
         let own = |part: Part<'_>| Part {
             name: part.name,
             text: Cow::Owned(part.text.into_owned()),
             kind: part.kind,
             written: part.written,
         };
-        Parts { first: own(first), rest: rest.into_iter().map(own).collect(), faults, lists }
+        Parts { first: own(first), rest: rest.into_iter().map(own).collect(), faults, lists, quic }
     }
 
     /// The texts of all files, the first one first.

@@ -51,6 +51,16 @@ pub enum HttpDenial {
     Redirect,
 }
 
+/// What the node does with QUIC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quic {
+    /// It is refused, whatever the name.
+    #[default]
+    Reject,
+    /// The hello is read, and its name judged as a TLS session's would be.
+    Inspect,
+}
+
 /// How DNS speaks inside the garden.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DnsTerms {
@@ -91,6 +101,7 @@ pub struct Policy {
     pub(crate) dns: DnsTerms,
     pub(crate) http: HttpTerms,
     pub(crate) lab: LabTerms,
+    pub(crate) quic: Quic,
     pub(crate) rules: Vec<Rule>,
     /// In rising priority.
     pub(crate) classes: Vec<Class>,
@@ -128,6 +139,12 @@ impl Policy {
     #[must_use]
     pub fn environment(&self) -> Environment {
         self.environment
+    }
+
+    /// What the node it was compiled for does with QUIC.
+    #[must_use]
+    pub fn quic(&self) -> Quic {
+        self.quic
     }
 
     /// How DNS speaks.

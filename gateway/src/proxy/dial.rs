@@ -3,6 +3,8 @@
 //! Every address is held against the guard again at the moment it is dialled. A connection that
 //! would come back to the gateway is refused.
 
+mod origins;
+
 use std::{
     collections::BTreeSet,
     io,
@@ -17,19 +19,16 @@ use std::{
 use arc_swap::ArcSwap;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use ipnet::IpNet;
-use nix::{
-    ifaddrs::getifaddrs,
-    sys::socket::{setsockopt, sockopt},
-};
+use nix::ifaddrs::getifaddrs;
 use policy::{HostName, Reason, Rule, Snapshot};
-use prometheus::IntGauge;
-use socket2::SockRef;
 use tokio::{
-    net::{TcpSocket, TcpStream},
+    net::{TcpStream, UdpSocket},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
+use self::origins::local_ports;
+pub(super) use self::origins::{Counted, Origins};
 use super::{
     metrics::Metrics,
     outcome::{OriginEnd, OurEnd, Outcome},
@@ -45,15 +44,6 @@ pub(super) struct Dialer {
     metrics: Arc<Metrics>,
 }
 
-/// How sockets towards origins are made.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Origins {
-    /// Mark (`SO_MARK`).
-    pub(super) mark: Option<u32>,
-    /// Addresses to dial from, in turn; the kernel's choice for a family that has none here.
-    pub(super) egress: Vec<IpAddr>,
-}
-
 /// An open connection to an origin.
 pub(super) struct Dialled {
     pub(super) stream: TcpStream,
@@ -65,9 +55,13 @@ pub(super) struct Dialled {
     pub(super) counted: Counted,
 }
 
-/// One connection in the gauge of those to origins.
-#[derive(Debug)]
-pub(super) struct Counted(IntGauge);
+/// Where a name may be dialled.
+pub(super) struct Candidates {
+    /// What may be dialled, in the order to try it.
+    pub(super) to: Vec<SocketAddr>,
+    /// Every address the name has.
+    pub(super) addresses: Vec<IpAddr>,
+}
 
 /// Why no connection could be had.
 #[derive(Debug, thiserror::Error)]
@@ -127,17 +121,11 @@ impl Dialer {
     ) -> Result<Dialled, DialError> {
         let limit = self.dial_time;
         let dialled = async {
-            let addresses = match resolver.addresses(snapshot, host, rule).await {
-                Ok(addresses) => addresses,
-                Err(dns::ResolveError::AddressesRefused) => return Err(DialError::AddressRefused),
-                Err(error) => return Err(DialError::Unresolved(error)),
-            };
-            let lab = snapshot.policy().lab();
-            let port = lab.ports.get(&port).copied().unwrap_or(port);
-            let lifted = [lab.networks.as_slice(), rule.map_or(&[], Rule::networks)];
-            let candidates = self.screened(resolver.guard(), &addresses, port, lifted)?;
+            let Candidates { to, addresses } =
+                self.candidates(resolver, snapshot, host, rule, port).await?;
             let counted = Counted::new(self.metrics.origin_connections());
-            let (stream, address) = self.race(candidates).await?;
+            let (stream, address) = self.race(to).await?;
+            let lifted = lifted(snapshot, rule);
             // An address the host took since its addresses were last listed.
             if stream.local_addr().is_ok_and(|local| local.ip() == address.ip())
                 && !is_lifted(address.ip(), lifted)
@@ -147,6 +135,40 @@ impl Dialer {
             Ok(Dialled { stream, address, addresses, counted })
         };
         timeout(limit, dialled).await.unwrap_or(Err(DialError::TimedOut { limit }))
+    }
+
+    /// Resolves `host` and says where to dial it.
+    ///
+    /// # Errors
+    ///
+    /// As [`DialError`] says; it takes at most the dial time.
+    pub(super) async fn candidates(
+        &self,
+        resolver: &dns::Resolver,
+        snapshot: &Snapshot,
+        host: &HostName,
+        rule: Option<&Rule>,
+        port: u16,
+    ) -> Result<Candidates, DialError> {
+        let limit = self.dial_time;
+        let resolved = timeout(limit, resolver.addresses(snapshot, host, rule)).await;
+        let addresses = match resolved.map_err(|_| DialError::TimedOut { limit })? {
+            Ok(addresses) => addresses,
+            Err(dns::ResolveError::AddressesRefused) => return Err(DialError::AddressRefused),
+            Err(error) => return Err(DialError::Unresolved(error)),
+        };
+        let port = snapshot.policy().lab().ports.get(&port).copied().unwrap_or(port);
+        let to =
+            self.screened(resolver.guard(), &addresses, port, lifted(snapshot, rule))?;
+        Ok(Candidates { to, addresses })
+    }
+
+    /// A socket for datagrams between the gateway and `address`, one of those that
+    /// [`Self::candidates`] gave; counted as long as the second is kept.
+    pub(super) fn datagrams(&self, address: SocketAddr) -> io::Result<(UdpSocket, Counted)> {
+        let counted = Counted::new(self.metrics.origin_connections());
+        let socket = self.origins.datagrams(address, self.turn());
+        Ok((socket.inspect_err(|error| self.note(error))?, counted))
     }
 
     /// The addresses that may be dialled, in the order to try them.
@@ -219,16 +241,22 @@ impl Dialer {
 
     async fn connect(&self, address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
         let connecting = async {
-            let socket =
-                self.origins.socket(address, self.turns.fetch_add(1, Ordering::Relaxed))?;
+            let socket = self.origins.socket(address, self.turn())?;
             socket.connect(address).await
         };
-        let stream = connecting.await.inspect_err(|error| {
-            if error.kind() == io::ErrorKind::AddrNotAvailable {
-                self.metrics.local_ports_exhausted();
-            }
-        })?;
+        let stream = connecting.await.inspect_err(|error| self.note(error))?;
         Ok((stream, address))
+    }
+
+    fn turn(&self) -> usize {
+        self.turns.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Counts a failure that more egress addresses would cure.
+    fn note(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::AddrNotAvailable {
+            self.metrics.local_ports_exhausted();
+        }
     }
 
     /// Keeps the list of the host's own addresses fresh until `stop`.
@@ -243,50 +271,6 @@ impl Dialer {
                 self.own_addresses.store(Arc::new(found));
             }
         }
-    }
-}
-
-impl Origins {
-    /// A socket for a connection to `address`.
-    fn socket(&self, address: SocketAddr, turn: usize) -> io::Result<TcpSocket> {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }?;
-        // Each write is a whole message of the subscriber.
-        socket.set_nodelay(true)?;
-        if let Some(mark) = self.mark {
-            SockRef::from(&socket).set_mark(mark)?;
-        }
-        let same = || self.egress.iter().filter(|from| from.is_ipv4() == address.is_ipv4());
-        if let Some(from) = turn.checked_rem(same().count()).and_then(|turn| same().nth(turn)) {
-            // The port is chosen with the connection, when the origin is known: ports are counted
-            // for each origin, not for all together (ip(7)).
-            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-            socket.bind(SocketAddr::new(*from, 0))?;
-        }
-        Ok(socket)
-    }
-}
-
-impl Counted {
-    fn new(gauge: &IntGauge) -> Self {
-        gauge.inc();
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
-impl Dialled {
-    /// Whether `address`, which the subscriber chose, is one of the name's: by itself, or as what
-    /// DNS64 makes of one.
-    pub(super) fn is_at(&self, address: IpAddr, guard: &dns::address::Guard) -> bool {
-        [address, guard.host_of(address)].iter().any(|address| self.addresses.contains(address))
     }
 }
 
@@ -313,6 +297,11 @@ impl DialError {
     }
 }
 
+/// The networks that may be dialled although they are refused otherwise.
+fn lifted<'s>(snapshot: &'s Snapshot, rule: Option<&'s Rule>) -> [&'s [IpNet]; 2] {
+    [&snapshot.policy().lab().networks, rule.map_or(&[], Rule::networks)]
+}
+
 fn is_lifted(ip: IpAddr, lifted: [&[IpNet]; 2]) -> bool {
     lifted.into_iter().flatten().any(|network| network.contains(&ip))
 }
@@ -332,16 +321,6 @@ fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     ordered
 }
 
-/// Ports the kernel may choose from for one local address.
-fn local_ports() -> usize {
-    let text = std::fs::read_to_string(LOCAL_PORT_RANGE).unwrap_or_default();
-    let mut bounds = text.split_whitespace().filter_map(|bound| bound.parse::<usize>().ok());
-    match (bounds.next(), bounds.next()) {
-        (Some(first), Some(last)) => (last + 1).saturating_sub(first),
-        _ => 0,
-    }
-}
-
 /// Every address of the host's interfaces.
 fn host_addresses() -> io::Result<BTreeSet<IpAddr>> {
     let addresses = getifaddrs()?.filter_map(|interface| {
@@ -356,122 +335,7 @@ fn host_addresses() -> io::Result<BTreeSet<IpAddr>> {
 const STAGGER: Duration = Duration::from_millis(250);
 /// Addresses tried for one session.
 const MAX_CANDIDATES: usize = 8;
-const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const OWN_ADDRESSES_REFRESH: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dialer(listeners: Vec<SocketAddr>, origins: Origins) -> Dialer {
-        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-        Dialer::new(listeners, Duration::from_secs(1), origins, metrics)
-    }
-
-    #[tokio::test]
-    async fn egress_addresses_are_used_in_turn_and_each_port_more_than_once() {
-        let egress = ["127.0.0.7", "127.0.0.8", "::1"].map(|from| from.parse().unwrap()).to_vec();
-        let dialer = dialer(Vec::new(), Origins { egress, ..Origins::default() });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let open = listener.local_addr().unwrap();
-        let mut from = Vec::new();
-        for _ in 0..4 {
-            let (stream, _) = dialer.connect(open).await.unwrap();
-            from.push(stream.local_addr().unwrap().ip().to_string());
-        }
-        assert_eq!(from, ["127.0.0.7", "127.0.0.8", "127.0.0.7", "127.0.0.8"]);
-        let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
-        let (stream, _) = dialer.connect(listener.local_addr().unwrap()).await.unwrap();
-        assert!(stream.local_addr().unwrap().is_ipv6());
-        // Only a port of the whole address would be taken with the bind.
-        let range = local_ports();
-        assert!(range > 1_000, "{range}");
-    }
-
-    #[tokio::test]
-    async fn egress_address_that_is_not_ours_is_counted_as_no_port() {
-        let egress = vec!["192.0.2.7".parse().unwrap()];
-        let dialer = dialer(Vec::new(), Origins { egress, ..Origins::default() });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        assert!(dialer.connect(listener.local_addr().unwrap()).await.is_err());
-        assert_eq!(dialer.metrics.exhausted(), 1);
-    }
-
-    #[test]
-    fn families_take_turns_and_ipv6_is_first() {
-        let addresses = ["192.0.2.1:1", "192.0.2.2:1", "[2001:db8::1]:1", "192.0.2.3:1"];
-        let ordered = interleaved(addresses.map(|text| text.parse().unwrap()).to_vec());
-        let expected = ["[2001:db8::1]:1", "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1"];
-        assert_eq!(ordered, expected.map(|text| text.parse::<SocketAddr>().unwrap()));
-        let many = (0..100).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
-        assert_eq!(interleaved(many).len(), MAX_CANDIDATES);
-    }
-
-    #[test]
-    fn guard_holds_at_the_dial() {
-        let lifted: [IpNet; 1] = ["127.0.0.0/8".parse().unwrap()];
-        let listeners = vec!["0.0.0.0:8443".parse().unwrap(), "[::]:8443".parse().unwrap()];
-        let dialer = dialer(listeners, Origins::default());
-        let guard = dns::address::Guard::new(Some("2001:db8:64::/96".parse().unwrap()));
-        for (address, port, networks, expected) in [
-            ("192.0.2.1", 443, &lifted[..0], "dialled"),
-            ("2001:db8::1", 443, &lifted[..0], "dialled"),
-            ("10.0.0.1", 443, &lifted[..0], "refused"),
-            ("100.64.0.1", 443, &lifted[..0], "refused"),
-            ("169.254.169.254", 443, &lifted[..0], "refused"),
-            ("fd00::1", 443, &lifted[..0], "refused"),
-            ("::ffff:10.0.0.1", 443, &lifted[..0], "refused"),
-            ("64:ff9b::a00:1", 443, &lifted[..0], "refused"),
-            ("2001:db8:64::a00:1", 443, &lifted[..0], "refused"),
-            ("2001:db8:64::c633:6407", 443, &lifted[..0], "dialled"),
-            ("127.0.0.5", 443, &lifted[..0], "refused"),
-            ("127.0.0.5", 443, &lifted, "dialled"),
-            // The host's own address, and never its own listener whatever is lifted.
-            ("127.0.0.1", 443, &lifted[..0], "loop"),
-            ("127.0.0.1", 443, &lifted, "dialled"),
-            ("127.0.0.1", 8443, &lifted, "loop"),
-            ("127.0.0.5", 8443, &lifted, "loop"),
-        ] {
-            let addresses = [address.parse().unwrap()];
-            let screened = dialer.screened(&guard, &addresses, port, [networks, &[]]);
-            let found = match screened {
-                Ok(kept) if kept.len() == 1 => "dialled",
-                Err(DialError::Loop) => "loop",
-                Err(DialError::AddressRefused) => "refused",
-                other => panic!("{address}: {other:?}"),
-            };
-            assert_eq!(found, expected, "{address} port {port} lifted {networks:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn next_address_is_tried_when_one_fails() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let open = listener.local_addr().unwrap();
-        let shut = SocketAddr::from(([127, 0, 0, 2], open.port()));
-        let dialer = dialer(Vec::new(), Origins::default());
-        let (_, address) = dialer.race(vec![shut, open]).await.unwrap();
-        assert_eq!(address, open);
-        let failed = dialer.race(vec![shut]).await.unwrap_err();
-        assert!(matches!(failed, DialError::Unreachable { count: 1, .. }), "{failed:?}");
-    }
-
-    #[tokio::test]
-    async fn silent_address_does_not_hold_up_the_next() {
-        // A full backlog answers nothing: connections to it hang.
-        let silent =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
-        silent.listen(0).unwrap();
-        let hung = silent.local_addr().unwrap().as_socket().unwrap();
-        let mut fill = Vec::new();
-        while let Ok(Ok(filled)) = timeout(STAGGER / 2, TcpStream::connect(hung)).await {
-            fill.push(filled);
-        }
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let open = listener.local_addr().unwrap();
-        let dialer = dialer(Vec::new(), Origins::default());
-        let raced = timeout(STAGGER * 4, dialer.race(vec![hung, open])).await;
-        assert_eq!(raced.expect("waited for the silent one").unwrap().1, open);
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ mod record;
 
 use policy::{HostName, Reason};
 
-pub(crate) use message::read_handshake;
+pub(crate) use message::{message_length, read_handshake};
 pub(crate) use record::{ContentType, Piece, Records};
 
 /// Collects the first octets of a TLS connection until the ClientHello is whole.
@@ -111,7 +111,7 @@ impl HelloReader {
     /// A second message in the record of the hello would pass unjudged, and no client sends one.
     fn has_more_in_record(&self) -> bool {
         self.records.left() > 0
-            || message::message_length(&self.message) != Some(self.message.len())
+            || message_length(&self.message) != Some(self.message.len())
     }
 }
 

@@ -215,10 +215,7 @@ impl HttpService {
         let port = session.port();
         match parts.dialer.dial(&parts.resolver, &snapshot, host, rule, port).await {
             Ok(dialled) => {
-                let guard = parts.resolver.guard();
-                if session.destination().is_some_and(|to| !dialled.is_at(to.ip(), guard)) {
-                    parts.metrics.destination_mismatched();
-                }
+                judge::compare_destination(parts, session, &dialled.addresses);
                 Ok(dialled)
             }
             Err(error) => {

@@ -104,6 +104,16 @@ pub(super) fn refused(
     tracing::debug!(reason = reason.label(), "denied");
 }
 
+/// Counts a session whose subscriber had chosen an address that is none of the name's `addresses`,
+/// neither by itself nor as what DNS64 makes of one.
+pub(super) fn compare_destination(parts: &Parts, session: &Session, addresses: &[IpAddr]) {
+    let Some(chosen) = session.destination().map(|chosen| chosen.ip()) else { return };
+    let guard = parts.resolver.guard();
+    if ![chosen, guard.host_of(chosen)].iter().any(|chosen| addresses.contains(chosen)) {
+        parts.metrics.destination_mismatched();
+    }
+}
+
 /// What the subscriber's class allows it, as far as it says.
 pub(super) fn class_limits(parts: &Parts, subscriber: IpAddr) -> policy::Limits {
     let snapshot = parts.judge.snapshot();

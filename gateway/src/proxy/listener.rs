@@ -265,7 +265,7 @@ fn open(address: SocketAddr, mode: Steering) -> io::Result<Socket> {
 }
 
 /// Names the cause and the cure.
-fn refused(source: io::Error, protocol: Protocol, address: SocketAddr) -> BindError {
+pub(super) fn refused(source: io::Error, protocol: Protocol, address: SocketAddr) -> BindError {
     if source.raw_os_error() == Some(nix::libc::EPERM) {
         BindError::NotTransparent { address, protocol }
     } else if source.kind() == io::ErrorKind::AddrInUse {

@@ -12,6 +12,7 @@ use super::{Protocol, outcome::Outcome};
 pub(crate) struct Metrics {
     http: Handles,
     https: Handles,
+    quic: Handles,
     to_origin: IntCounter,
     to_subscriber: IntCounter,
     destination_mismatch: IntCounter,
@@ -20,6 +21,8 @@ pub(crate) struct Metrics {
     origin_connections: IntGauge,
     local_ports: IntGauge,
     local_ports_exhausted: IntCounter,
+    unclear: IntCounter,
+    full: IntCounter,
 }
 
 struct Handles {
@@ -37,6 +40,15 @@ pub(crate) enum Direction {
     ToSubscriber,
 }
 
+/// Why a datagram was thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ignored {
+    /// It belongs to no path and begins none.
+    Unclear,
+    /// Its path has too many waiting.
+    Full,
+}
+
 impl Metrics {
     /// Registers every metric of the proxy in `registry`.
     ///
@@ -51,6 +63,7 @@ impl Metrics {
         let outcomes = IntCounterVec::new(opts(OUTCOMES), &["protocol", "outcome"])?;
         let outcomes = registered(registry, outcomes)?;
         let requests = registered(registry, IntCounterVec::new(opts(REQUESTS), &["outcome"])?)?;
+        let ignored = registered(registry, IntCounterVec::new(opts(IGNORED), &["cause"])?)?;
         // Made once: they are there from the start, so that a rate over the first one is not lost,
         // and no session has to look them up.
         let each = |counter: &dyn Fn(&str) -> IntCounter| {
@@ -68,6 +81,7 @@ impl Metrics {
         Ok(Arc::new(Self {
             http: handles(Protocol::Http),
             https: handles(Protocol::Https),
+            quic: handles(Protocol::Quic),
             to_origin: bytes.with_label_values(&[Direction::ToOrigin.label()]),
             to_subscriber: bytes.with_label_values(&[Direction::ToSubscriber.label()]),
             destination_mismatch: registered(
@@ -85,6 +99,8 @@ impl Metrics {
                 registry,
                 IntCounter::with_opts(opts(LOCAL_PORTS_EXHAUSTED))?,
             )?,
+            unclear: ignored.with_label_values(&[Ignored::Unclear.label()]),
+            full: ignored.with_label_values(&[Ignored::Full.label()]),
         }))
     }
 
@@ -151,10 +167,20 @@ impl Metrics {
         self.destination_mismatch.inc();
     }
 
+    /// Counts a datagram that was thrown away.
+    pub(super) fn ignored(&self, cause: Ignored) {
+        match cause {
+            Ignored::Unclear => &self.unclear,
+            Ignored::Full => &self.full,
+        }
+        .inc();
+    }
+
     fn handles(&self, protocol: Protocol) -> &Handles {
         match protocol {
             Protocol::Http => &self.http,
             Protocol::Https => &self.https,
+            Protocol::Quic => &self.quic,
         }
     }
 }
@@ -164,6 +190,15 @@ impl Direction {
         match self {
             Self::ToOrigin => "to-origin",
             Self::ToSubscriber => "to-subscriber",
+        }
+    }
+}
+
+impl Ignored {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Unclear => "unclear",
+            Self::Full => "full",
         }
     }
 }
@@ -207,6 +242,11 @@ const LOCAL_PORTS_EXHAUSTED: (&str, &str) = (
 const METERED: (&str, &str) = (
     "postern_metered_subscribers",
     "Subscribers whose bytes of the day are counted; there is room for 1048576.",
+);
+const IGNORED: (&str, &str) = (
+    "postern_quic_ignored_datagrams_total",
+    "Datagrams thrown away where QUIC is looked into, by cause: unclear belongs to no path and \
+     begins none, full found too many waiting.",
 );
 const ACCEPT_FAILURES: (&str, &str) =
     ("postern_accept_failures_total", "Failed accepts, by protocol; usually out of descriptors.");

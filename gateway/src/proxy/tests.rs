@@ -12,7 +12,9 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
-use policy::{Reason, Record, Snapshot, Source, Subscriber, Verdict, compile};
+use policy::{
+    Parts, Quic, Reason, Record, Snapshot, Source, Subscriber, Verdict, compile_parts,
+};
 use prometheus::Registry;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -53,6 +55,8 @@ pub(super) struct Bench {
     pub(super) sessions: Arc<Sessions>,
     pub(super) https: SocketAddr,
     pub(super) http: SocketAddr,
+    /// `None` where QUIC is refused.
+    pub(super) quic: Option<SocketAddr>,
     registry: Registry,
     stop: CancellationToken,
     tasks: JoinSet<()>,
@@ -134,6 +138,7 @@ pub(super) struct Terms {
     pub(super) bytes_per_day: Option<&'static str>,
     /// Where the proxy listens and the origins are.
     pub(super) loopback: IpAddr,
+    pub(super) quic: Quic,
 }
 
 impl Terms {
@@ -147,12 +152,14 @@ impl Terms {
             sessions: None,
             bytes_per_day: None,
             loopback: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            quic: Quic::Reject,
         }
     }
 
     fn snapshot(&self, generation: u64) -> Arc<Snapshot> {
         let text = &self.text();
-        let compiled = compile(&Source { name: "test", text }, TODAY.parse().unwrap());
+        let parts = Parts::alone(&Source { name: "test", text }).for_node(self.quic);
+        let compiled = compile_parts(&parts, TODAY.parse().unwrap());
         let policy = compiled.unwrap_or_else(|found| panic!("{found:#?}\n{text}")).policy;
         Arc::new(Snapshot::new(policy, generation))
     }
@@ -160,6 +167,7 @@ impl Terms {
     fn text(&self) -> String {
         let Self { listed, http, ncsi, on_denial, origin_port, .. } = self;
         let Self { sessions, bytes_per_day, loopback, .. } = self;
+        let Self { listed, http, ncsi, origin_port, sessions, bytes_per_day, loopback, quic: _ } = self;
         let listed = if *listed { LISTED } else { "other.example" };
         let sessions = sessions.map(|sessions| format!("sessions = {sessions}\n"));
         let bytes = bytes_per_day.map(|bytes| format!("bytes_per_day = \"{bytes}\"\n"));
@@ -240,6 +248,7 @@ impl Bench {
         let settings = ProxySettings {
             http: vec![any],
             https: vec![any],
+            inspect_quic: terms.quic == Quic::Inspect,
             mode: Steering::None,
             workers: 2,
             egress: Vec::new(),
@@ -256,11 +265,12 @@ impl Bench {
         )
         .unwrap();
         let (https, http) = (proxy.https_addresses()[0], proxy.http_addresses()[0]);
+        let quic = proxy.quic_addresses().first().copied();
         let sessions = proxy.sessions();
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(proxy.run(Ending::new(stop.clone(), DRAIN, DRAIN)));
-        Self { judge, sessions, https, http, registry, stop, tasks }
+        Self { judge, sessions, https, http, quic, registry, stop, tasks }
     }
 
     /// Connects to the TLS listener.

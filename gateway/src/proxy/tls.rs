@@ -128,10 +128,7 @@ async fn opened(
         }
     };
     tracing::debug!(address = %dialled.address, "origin connected");
-    let guard = parts.resolver.guard();
-    if session.destination().is_some_and(|wanted| !dialled.is_at(wanted.ip(), guard)) {
-        parts.metrics.destination_mismatched();
-    }
+    judge::compare_destination(parts, session, &dialled.addresses);
     let Dialled { stream: mut origin, counted, .. } = dialled;
     let Ok(mut stream) = near.awaited() else { return Err(Outcome::Us(OurEnd::Broken)) };
     match watched(&mut stream, &mut origin, watch, first, session, parts).await {

@@ -10,12 +10,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Level, debug, debug_span, info, warn};
 
 use super::{
-    Ending, Parts, Protocol,
+    Bound, Ending, Parts, Protocol,
     http::HttpService,
     judge,
-    listener::{self, AcceptError, Accepted, Door, Listener},
+    listener::{self, AcceptError, Accepted, Door},
     outcome::{OurEnd, Outcome},
     pipes::Pipes,
+    quic,
     sessions::Session,
     tls,
 };
@@ -39,7 +40,7 @@ impl Worker {
         Self { shared, serving: TaskTracker::new() }
     }
 
-    /// Serves the connections that come to its sockets of `listeners` until it has to stop; then
+    /// Serves what comes to its sockets of those `bound` until it has to stop; then
     /// gives live sessions time to end, and closes the rest.
     ///
     /// # Errors
@@ -47,7 +48,7 @@ impl Worker {
     /// There can be no runtime, or the sockets cannot be registered with it.
     pub(super) fn run(
         self,
-        listeners: Arc<Vec<Listener>>,
+        bound: Arc<Bound>,
         (number, workers): (usize, usize),
         ending: &Ending,
     ) -> io::Result<()> {
@@ -57,14 +58,21 @@ impl Worker {
             .build()?;
         runtime.block_on(async {
             let accepting = TaskTracker::new();
-            for listener in &*listeners {
+            let ends = || (ending.stop.clone(), self.serving.clone());
+            for listener in &bound.listeners {
                 for door in listener.doors(number, workers)? {
-                    let (shared, stop) = (Arc::clone(&self.shared), ending.stop.clone());
-                    accepting.spawn(accept(door, shared, stop, self.serving.clone()));
+                    let (stop, serving) = ends();
+                    accepting.spawn(accept(door, Arc::clone(&self.shared), stop, serving));
+                }
+            }
+            for listener in &bound.quic {
+                for door in listener.doors(number, workers)? {
+                    let (stop, serving) = ends();
+                    accepting.spawn(quic::serve(door, Arc::clone(&self.shared.parts), stop, serving));
                 }
             }
             // The last to hold a socket closes it, and that must be whoever accepts.
-            drop(listeners);
+            drop(bound);
             accepting.spawn(beat(ending.stop.clone()));
             accepting.close();
             accepting.wait().await;
@@ -144,8 +152,15 @@ fn admit(accepted: Accepted, protocol: Protocol, shared: &Arc<Shared>, serving: 
             return;
         }
     };
-    let number = session.number();
-    let served = serve(stream, session, Arc::clone(shared));
+    spawn(serving, session.number(), serve(stream, session, Arc::clone(shared)));
+}
+
+/// Serves a session in a task of its own.
+pub(super) fn spawn(
+    serving: &TaskTracker,
+    number: u64,
+    served: impl Future<Output = ()> + Send + 'static,
+) {
     // A span makes every task larger, for nothing where none is written.
     if tracing::enabled!(Level::DEBUG) {
         serving.spawn(served.instrument(debug_span!("session", number)));
@@ -159,14 +174,14 @@ async fn serve(stream: std::net::TcpStream, session: Session, shared: Arc<Shared
     let outcome = match session.protocol() {
         // On the heap, so that it does not make the tasks of TLS sessions larger.
         Protocol::Http => Box::pin(http.serve(stream, &session)).await,
-        Protocol::Https => tls::serve(stream, &session, parts, pipes).await,
+        Protocol::Https | Protocol::Quic => tls::serve(stream, &session, parts, pipes).await,
     };
     debug!(outcome = outcome.label(), "session ended");
     session.end(outcome);
 }
 
 /// Pause after a failed accept: without it, running out of descriptors would burn a core.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Shorter than what any session waits for.
 const BEAT: Duration = Duration::from_millis(100);
 /// Tasks run before the kernel is asked for more events: asking costs as much as ten of them.

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use policy::{Compiled, Environment, Parts, Policy, Source, Unreadable};
+use policy::{Compiled, Environment, Parts, Policy, Quic, Source, Unreadable};
 
 use super::{
     DOCUMENT_MAX, ReloadError,
@@ -26,6 +26,7 @@ pub(crate) struct Intake {
     environment: Environment,
     /// Whether anything says which SIM an ICCID is.
     maps_iccid: bool,
+    quic: Quic,
     /// Empty: signatures are not asked for.
     keys: Vec<PublicKey>,
     last_good: Option<PathBuf>,
@@ -50,6 +51,7 @@ impl Intake {
             path: config.policy.clone(),
             environment: config.environment,
             maps_iccid: config.state.maps_iccid,
+            quic: config.proxy.as_ref().map(|proxy| proxy.quic).unwrap_or_default(),
             keys: keys.collect::<Result<_, _>>()?,
             last_good: config.last_good.clone(),
         })
@@ -141,6 +143,7 @@ impl Intake {
                     ReloadError::BadSignature { path: path.to_owned(), source }
                 }
             })?;
+        let parts = parts.for_node(self.quic);
         let compiled = policy::compile_parts(&parts, clock::today());
         let compiled = compiled.map_err(|diagnostics| ReloadError::Invalid {
             path: path.to_owned(),

@@ -13,9 +13,10 @@ use super::{
     fragments::Fragments,
     link,
     packet::{self, Packet, Parsed, Transport},
-    quic::{self, Initials, Opened, Seen},
+    quic::{Initials, Opened, Seen},
     tcp::{self, Client, DNS_PORT, Interest},
 };
+use crate::proxy::quic::initial;
 
 /// Reads frames; keeps what has to be put together.
 pub(crate) struct Reader {
@@ -237,11 +238,11 @@ impl Reader {
             self.notes.add(Note::Midstream);
             return self.pass(direction, Flow::Passed(None));
         }
-        if quic::is_known_version(packet.payload) {
+        if initial::is_known_version(packet.payload) {
             self.pass(direction, Flow::Quic(Box::new(Initials::new())));
             return self.datagram(direction, packet);
         }
-        let protocol = if quic::is_long_header(packet.payload) && to == QUIC_PORT {
+        let protocol = if initial::is_long_header(packet.payload) && to == QUIC_PORT {
             (Protocol::Quic, Reason::Quic)
         } else {
             (Protocol::Udp, Reason::PortNotListed)

@@ -21,6 +21,8 @@ pub(crate) struct Ports {
     pub(crate) http: Vec<SocketAddr>,
     /// Of the proxy's port 443; empty without a proxy.
     pub(crate) https: Vec<SocketAddr>,
+    /// Of the proxy's UDP port 443; empty where QUIC is refused.
+    pub(crate) quic: Vec<SocketAddr>,
 }
 
 /// The whole table, with `note` on it; loading it replaces an older one in one step.
@@ -233,6 +235,7 @@ fn steered(ports: &Ports) -> impl Iterator<Item = Steered<'_>> {
         ("dot", "tcp dport 853", ports.dot.as_slice()),
         ("http", "tcp dport 80", ports.http.as_slice()),
         ("https", "tcp dport 443", ports.https.as_slice()),
+        ("quic", "udp dport 443", ports.quic.as_slice()),
     ]
     .into_iter()
     .map(|(service, traffic, addresses)| Steered { service, traffic, addresses })
@@ -351,6 +354,25 @@ mod tests {
             assert!(!steering.contains("9443"), "{steering}");
             assert!(input.contains("ip daddr 192.0.2.1 tcp dport 9443 accept\n"), "{input}");
             assert!(input.contains("meta nfproto ipv6 tcp dport 9443 accept\n"), "{input}");
+        }
+    }
+
+    #[test]
+    fn quic_is_steered_where_it_is_looked_into_and_refused_without_a_listener() {
+        let both = ["0.0.0.0:8443", "[::]:8443"].map(|address| address.parse().unwrap()).to_vec();
+        for mode in [SteeringMode::Tproxy, SteeringMode::Redirect] {
+            let without = ruleset(&config(mode), &ports(), "note").unwrap();
+            assert!(!without.contains("udp dport 443 counter name steered"), "{without}");
+            let quic = Ports { quic: both.clone(), ..ports() };
+            let with = ruleset(&config(mode), &quic, "note").unwrap();
+            for family in ["ipv4", "ipv6"] {
+                let rule = format!("meta nfproto {family} udp dport 443 counter name steered");
+                assert!(with.contains(&rule), "{with}");
+            }
+            // Where nobody listens, a steered datagram goes on to be forwarded.
+            for text in [with, without] {
+                assert!(text.contains("udp dport 443 counter name quic reject"), "{text}");
+            }
         }
     }
 

@@ -116,6 +116,29 @@ fn a_garden_allows_what_is_listed_and_nothing_else() {
 }
 
 #[test]
+fn a_node_that_looks_into_quic_judges_it_as_it_judges_tls() {
+    let rejecting = policy(TEXT);
+    let parts = Parts::alone(&Source { name: "policy.toml", text: TEXT }).for_node(Quic::Inspect);
+    let inspecting = compile_parts(&parts, date(2026, 11, 23)).unwrap().policy;
+    let garden = Subject::Class("garden");
+    for target in [
+        "both.example.com",
+        "plain.example.com",
+        "port.example.com",
+        "port.example.com:8443",
+        "ended.example.com",
+        "deep.wide.example.com",
+        "www.bing.com",
+    ] {
+        let (quic, https) = (format!("quic://{target}"), format!("https://{target}"));
+        assert_eq!(told(&inspecting, garden, &quic), told(&inspecting, garden, &https), "{target}");
+        assert_eq!(told(&rejecting, garden, &quic), "deny quic", "{target}");
+    }
+    let watched = Subject::Class("watched");
+    assert_eq!(told(&inspecting, watched, "quic://www.bing.com"), "observe not-listed");
+}
+
+#[test]
 fn an_expired_entry_falls_through_to_the_wider_one() {
     let policy = policy(TEXT);
     let host = &HostName::parse("deep.wide.example.com").unwrap();

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{host::HostName, policy::Policy};
 
-/// What either class lets through by HTTP and HTTPS, with the hosts, where it is not the same.
+/// What either class lets through by HTTP, HTTPS and QUIC, with the hosts, where it is not the same.
 pub(crate) fn compare(
     old: (&Policy, &str),
     new: (&Policy, &str),
@@ -40,5 +40,5 @@ fn allowed(side: Side<'_>, host: &HostName, listed: &BTreeSet<u16>, now: Timesta
         let ports = Some(Ports::that(listed, passes)?);
         Some(Access { channel, ports })
     };
-    [Channel::Http, Channel::Https].into_iter().filter_map(by).collect()
+    [Channel::Http, Channel::Https, Channel::Quic].into_iter().filter_map(by).collect()
 }

@@ -9,6 +9,9 @@ mod proxy {
     pub(crate) mod http {
         pub(crate) mod head;
     }
+    pub(crate) mod quic {
+        pub(crate) mod initial;
+    }
 }
 #[expect(dead_code, unused_imports, reason = "each target uses a part of the module")]
 #[path = "../../../gateway/src"]

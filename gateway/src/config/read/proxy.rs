@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use policy::Quic;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -42,17 +43,20 @@ struct LimitTexts {
 impl Proxy {
     pub(super) fn check(self, findings: &mut Findings) -> ProxyConfig {
         let Self { http, https, quic, workers, egress, limits } = self;
-        if let Some(quic) = quic.filter(|quic| quic.get_ref() != "reject") {
-            let message = match quic.get_ref().as_str() {
-                "inspect" => "this version cannot look into QUIC; it refuses it".to_owned(),
-                other => format!("`{other}` is not a way to treat QUIC"),
-            };
-            findings.error("GW0002", quic.span(), &message, Some("quic = \"reject\""));
-        }
+        let quic = quic.map_or(Quic::Reject, |quic| match quic.get_ref().as_str() {
+            "reject" => Quic::Reject,
+            "inspect" => Quic::Inspect,
+            other => {
+                let message = format!("`{other}` is not a way to treat QUIC");
+                findings.error("GW0002", quic.span(), &message, Some("quic = \"reject\""));
+                Quic::Reject
+            }
+        });
         let (limits, drain_time, upgrade_time) = limits.check(findings);
         ProxyConfig {
             http: findings.addresses(http),
             https: findings.addresses(https),
+            quic,
             workers: workers.map(|number| findings.count(number)),
             egress: egress.into_iter().filter_map(|text| findings.parse(text)).collect(),
             limits,

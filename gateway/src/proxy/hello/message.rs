@@ -21,7 +21,7 @@ pub(crate) fn read_handshake(octets: &[u8]) -> Progress {
 }
 
 /// The length of the first message with its header, once the header is there.
-pub(super) fn message_length(octets: &[u8]) -> Option<usize> {
+pub(crate) fn message_length(octets: &[u8]) -> Option<usize> {
     let [high, middle, low] = *octets.get(1..HEADER_OCTETS)?.first_chunk()?;
     usize::try_from(u32::from_be_bytes([0, high, middle, low])).ok()?.checked_add(HEADER_OCTETS)
 }

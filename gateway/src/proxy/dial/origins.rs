@@ -1,0 +1,92 @@
+//! Sockets towards origins: whence they come, how they are marked and how they are counted.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use prometheus::IntGauge;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpSocket, UdpSocket};
+
+/// How sockets towards origins are made.
+#[derive(Clone, Debug, Default)]
+pub(in crate::proxy) struct Origins {
+    /// Mark (`SO_MARK`).
+    pub(in crate::proxy) mark: Option<u32>,
+    /// Addresses to dial from, in turn; the kernel's choice for a family that has none here.
+    pub(in crate::proxy) egress: Vec<IpAddr>,
+}
+
+/// One connection in the gauge of those to origins.
+#[derive(Debug)]
+pub(in crate::proxy) struct Counted(IntGauge);
+
+impl Origins {
+    /// A socket for a connection to `address`.
+    pub(super) fn socket(&self, address: SocketAddr, turn: usize) -> io::Result<TcpSocket> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        // Each write is a whole message of the subscriber.
+        socket.set_nodelay(true)?;
+        if let Some(mark) = self.mark {
+            SockRef::from(&socket).set_mark(mark)?;
+        }
+        if let Some(from) = self.egress_to(address, turn) {
+            // The port is chosen with the connection, when the origin is known: ports are counted
+            // for each origin, not for all together (ip(7)).
+            setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
+            socket.bind(from)?;
+        }
+        Ok(socket)
+    }
+
+    /// A socket for datagrams to and from `address` alone.
+    pub(super) fn datagrams(&self, address: SocketAddr, turn: usize) -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        if let Some(mark) = self.mark {
+            socket.set_mark(mark)?;
+        }
+        if let Some(from) = self.egress_to(address, turn) {
+            socket.bind(&from.into())?;
+        }
+        socket.connect(&address.into())?;
+        UdpSocket::from_std(socket.into())
+    }
+
+    /// Whence to go to `address`, with any port; `None` leaves it to the kernel.
+    fn egress_to(&self, address: SocketAddr, turn: usize) -> Option<SocketAddr> {
+        let same = || self.egress.iter().filter(|from| from.is_ipv4() == address.is_ipv4());
+        let from = turn.checked_rem(same().count()).and_then(|turn| same().nth(turn))?;
+        Some(SocketAddr::new(*from, 0))
+    }
+}
+
+impl Counted {
+    pub(super) fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Ports the kernel may choose from for one local address.
+pub(super) fn local_ports() -> usize {
+    let text = std::fs::read_to_string(LOCAL_PORT_RANGE).unwrap_or_default();
+    let mut bounds = text.split_whitespace().filter_map(|bound| bound.parse::<usize>().ok());
+    match (bounds.next(), bounds.next()) {
+        (Some(first), Some(last)) => (last + 1).saturating_sub(first),
+        _ => 0,
+    }
+}
+
+const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
