@@ -6,7 +6,7 @@ mod program;
 mod pseudonym;
 
 pub(crate) use audit::{Audit, Event};
-pub(crate) use decisions::{DecisionLog, OpenError};
+pub(crate) use decisions::{DecisionLog, OpenError, session_id};
 pub(crate) use program::{LogFormat, start as start_program_log};
 pub(crate) use pseudonym::{PseudonymError, Pseudonyms};
 

@@ -138,8 +138,11 @@ fn weigh_all<'p>(
         for listing in listings {
             let Some(rule) = policy.rule_of(listing) else { continue };
             let expired = listing.is_expired(rule, now);
-            let reason =
-                if expired { Reason::Expired } else { weigh_listing(listing, rule, request, policy.quic) };
+            let reason = if expired {
+                Reason::Expired
+            } else {
+                weigh_listing(listing, rule, request, policy.quic)
+            };
             let decisive = decision.rule().is_some_and(|known| std::ptr::eq(known, rule));
             weighed.push(Weighed { rule, reason, decisive });
         }

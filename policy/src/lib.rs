@@ -89,7 +89,8 @@ pub use host::{
 pub use lines::LineIndex;
 pub use parts::{File, Parts, Unreadable, Wanted};
 pub use policy::{
-    DnsDenial, DnsTerms, Environment, HttpDenial, HttpTerms, LabTerms, Policy, Quic, Sha256, Snapshot,
+    DnsDenial, DnsTerms, Environment, HttpDenial, HttpTerms, LabTerms, Policy, Quic, Sha256,
+    Snapshot,
 };
 pub use probe::Probe;
 pub use reason::Reason;

@@ -32,6 +32,8 @@ pub struct Record<'a> {
     pub rule: Option<&'a Rule>,
     /// The policy in force; `None` if none was.
     pub snapshot: Option<&'a Snapshot>,
+    /// The number of the session in which it was asked, where there is one.
+    pub session: Option<u64>,
 }
 
 impl<'a> Record<'a> {
@@ -54,7 +56,14 @@ impl<'a> Record<'a> {
             reason: decision.reason(),
             rule: decision.rule(),
             snapshot: Some(snapshot),
+            session: None,
         }
+    }
+
+    /// The same, asked in the session of this number.
+    #[must_use]
+    pub fn in_session(self, number: u64) -> Self {
+        Self { session: Some(number), ..self }
     }
 
     /// The record of a request that was denied before it could be decided.
@@ -80,6 +89,7 @@ impl<'a> Record<'a> {
             reason,
             rule: None,
             snapshot,
+            session: None,
         }
     }
 }

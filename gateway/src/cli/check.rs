@@ -11,7 +11,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use policy::{Diagnostic, Parts, Severity, limits::MAX_DOCUMENT};
 
-use super::document::Document;
+use super::document::{Document, QuicMode};
 use crate::{clock, config::Config, report};
 
 #[derive(Debug, Args)]
@@ -24,6 +24,9 @@ Exit codes: 0 fine, 1 found something, 2 could not read the file.")]
 pub(super) struct CheckCommand {
     /// A policy, or a gateway.toml.
     file: PathBuf,
+    /// What the node does with QUIC.
+    #[arg(long, value_enum, default_value_t)]
+    quic: QuicMode,
     /// How to print what is found.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -53,7 +56,7 @@ enum FailOn {
 }
 
 pub(super) fn run(command: CheckCommand) -> ExitCode {
-    let CheckCommand { file, format, fail_on } = command;
+    let CheckCommand { file, quic, format, fail_on } = command;
     let document = match Document::read(&file) {
         Ok(document) => document,
         Err(error) => {
@@ -68,7 +71,7 @@ pub(super) fn run(command: CheckCommand) -> ExitCode {
         ));
         return ExitCode::from(2);
     }
-    let parts = document.parts();
+    let parts = document.parts_for(quic);
     let found = findings(&file, &document, &parts);
     let fails = found.iter().any(|found| match (found.severity, fail_on) {
         (Severity::Error, FailOn::Error | FailOn::Warning) => true,

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use policy::{Parts, Source, limits::MAX_DOCUMENT};
+use policy::{Parts, Quic, Source, limits::MAX_DOCUMENT};
 
 use crate::files;
 
@@ -17,6 +17,16 @@ pub(super) struct Document {
     pub(super) name: String,
     /// Its text. One byte longer than any policy may be, if the file is longer still.
     pub(super) text: String,
+}
+
+/// What the node does with QUIC that the policy is for.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub(super) enum QuicMode {
+    /// It refuses QUIC.
+    #[default]
+    Reject,
+    /// It looks into QUIC and judges the name.
+    Inspect,
 }
 
 /// The file cannot be read, or is not text.
@@ -47,6 +57,14 @@ impl Document {
     /// The document with every file it names, ready to be compiled.
     pub(super) fn parts(&self) -> Parts<'_> {
         files::gather(&self.source())
+    }
+
+    /// The same, for a node that treats QUIC so.
+    pub(super) fn parts_for(&self, quic: QuicMode) -> Parts<'_> {
+        self.parts().for_node(match quic {
+            QuicMode::Reject => Quic::Reject,
+            QuicMode::Inspect => Quic::Inspect,
+        })
     }
 
     pub(super) fn source(&self) -> Source<'_> {

@@ -14,7 +14,7 @@ use policy::{Iccid, Identity, Imsi, SimState, Subject, Subscriber, Target, expla
 use serde_json::{Value, json};
 
 use super::{
-    document::Document,
+    document::{Document, QuicMode},
     node::{Node, Question, problem},
 };
 use crate::{clock, report};
@@ -45,6 +45,9 @@ pub(super) struct ExplainCommand {
     /// The time of the request; now, unless given.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
+    /// What the node does with QUIC.
+    #[arg(long, value_enum, default_value_t)]
+    quic: QuicMode,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -97,12 +100,12 @@ pub(super) fn run(command: ExplainCommand) -> ExitCode {
 
 /// Writes every explanation; says whether all targets pass.
 fn explain_all(command: &ExplainCommand, out: &mut impl Write) -> Result<bool, String> {
-    let ExplainCommand { policy, who, live, node, at, format, targets } = command;
+    let ExplainCommand { policy, who, live, node, at, quic, format, targets } = command;
     let now = at.unwrap_or_else(clock::now);
     let document = Document::read(policy)
         .map_err(|error| format!("error: {}", report::with_causes(&error)))?;
     let day = jiff::tz::Offset::UTC.to_datetime(now).date();
-    let parts = document.parts();
+    let parts = document.parts_for(*quic);
     let compiled = policy::compile_parts(&parts, day).map_err(|found| {
         report::diagnostics_to_stderr(&found, &parts);
         format!("error: {} is not a policy that can be used", document.name)

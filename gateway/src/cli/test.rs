@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use policy::{Case, Coverage, Held, Policy, read_cases};
 
-use super::document::Document;
+use super::document::{Document, QuicMode};
 use crate::{clock, report};
 
 #[derive(Debug, Args)]
@@ -42,6 +42,9 @@ pub(super) struct TestCommand {
     /// Least part of the host entries, in percent, that some case must come to.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     min_coverage: Option<u8>,
+    /// What the node does with QUIC.
+    #[arg(long, value_enum, default_value_t)]
+    quic: QuicMode,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -83,9 +86,9 @@ pub(super) fn run(command: TestCommand) -> ExitCode {
 
 /// Writes the report; says whether everything held.
 fn test(command: &TestCommand, out: &mut impl Write) -> Result<bool, String> {
-    let TestCommand { file, cases, at, min_coverage, format } = command;
+    let TestCommand { file, cases, at, min_coverage, quic, format } = command;
     let now = at.unwrap_or_else(clock::now);
-    let policy = compile(file, now)?;
+    let policy = compile(file, *quic, now)?;
     let mut all = policy.asserts().to_vec();
     for path in cases {
         all.extend(read(path, &policy)?);
@@ -102,11 +105,11 @@ fn test(command: &TestCommand, out: &mut impl Write) -> Result<bool, String> {
 }
 
 /// Compiles without holding the asserts: each is reported below.
-fn compile(path: &std::path::Path, now: Timestamp) -> Result<Policy, String> {
+fn compile(path: &std::path::Path, quic: QuicMode, now: Timestamp) -> Result<Policy, String> {
     let document =
         Document::read(path).map_err(|error| format!("error: {}", report::with_causes(&error)))?;
     let day = jiff::tz::Offset::UTC.to_datetime(now).date();
-    let parts = document.parts();
+    let parts = document.parts_for(quic);
     let compiled = policy::compile_parts_unproven(&parts, day).map_err(|found| {
         report::diagnostics_to_stderr(&found, &parts);
         format!("error: {} is not a policy that can be used", document.name)

@@ -47,7 +47,7 @@ fn refuses_what_it_cannot_mean() {
         ("node        = \"edge-1\"", "node = \"edge 1\"", "GW0002"),
         ("node        = \"edge-1\"", "node = 1", "GW0001"),
         ("quic        = \"reject\"", "quik = \"reject\"", "GW0001"),
-        ("quic        = \"reject\"", "quic = \"inspect\"", "GW0002"),
+        ("quic        = \"reject\"", "quic = \"perhaps\"", "GW0002"),
         ("[\"ue0\"]", "[]", "GW0004"),
         ("[\"ue0\"]", "[\"ue0\\\" accept\"]", "GW0002"),
         ("\"udp://198.51.100.53\"", "", "GW0004"),

@@ -58,6 +58,9 @@ struct Line<'a> {
     serial: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     generation: Option<u64>,
+    /// What a page of ours calls itself by, where the judgement was one of the proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
     #[serde(skip_serializing_if = "is_zero")]
     missing_before: u64,
 }
@@ -114,6 +117,7 @@ impl DecisionLog {
             policy: record.snapshot.map(|snapshot| snapshot.policy().name()),
             serial: record.snapshot.map(|snapshot| snapshot.policy().serial()),
             generation: record.snapshot.map(policy::Snapshot::generation),
+            id: record.session.map(session_id),
             missing_before,
         };
         let mut text = serde_json::to_vec(&line).unwrap_or_default();
@@ -124,6 +128,12 @@ impl DecisionLog {
             self.dropped.inc();
         }
     }
+}
+
+/// The number of a session as it is written for people: in the log, and on the page that a
+/// subscriber reads to somebody who has the log.
+pub(crate) fn session_id(number: u64) -> String {
+    format!("{number:010x}")
 }
 
 impl Drop for DecisionLog {

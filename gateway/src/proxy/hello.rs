@@ -110,8 +110,7 @@ impl HelloReader {
 
     /// A second message in the record of the hello would pass unjudged, and no client sends one.
     fn has_more_in_record(&self) -> bool {
-        self.records.left() > 0
-            || message_length(&self.message) != Some(self.message.len())
+        self.records.left() > 0 || message_length(&self.message) != Some(self.message.len())
     }
 }
 

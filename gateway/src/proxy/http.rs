@@ -29,6 +29,7 @@ use super::{
     outcome::{OurEnd, Outcome, PolicyEnd, SubscriberEnd},
     sessions::Session,
 };
+use crate::log::session_id;
 
 /// Serves connections on port 80.
 pub(super) struct HttpService {
@@ -183,7 +184,7 @@ impl HttpService {
             HeadFault::Method => (Some(Reason::MethodNotAllowed), Answer::method_not_allowed()),
             HeadFault::Host(Reason::IpLiteral) => {
                 let reason = judge::denied(&self.parts, session, Reason::IpLiteral);
-                return self.denied(None, reason);
+                return self.denied(None, reason, session);
             }
             HeadFault::Host(reason) => (Some(reason), Answer::bad_request()),
         };
@@ -206,7 +207,7 @@ impl HttpService {
                 if reason == Reason::Ncsi {
                     self.denied_probe(session, &snapshot)
                 } else {
-                    self.denied(Some(head), reason)
+                    self.denied(Some(head), reason, session)
                 }
             })?;
         if reason == Reason::Ncsi {
@@ -245,22 +246,30 @@ impl HttpService {
     /// What is said to a connectivity probe that does not pass: the way to the portal, where the
     /// class redirects probes; else nothing, since any answer would be taken for a portal.
     fn denied_probe(&self, session: &Session, snapshot: &Snapshot) -> Refusal {
-        let subscriber = self.parts.judge.subscriber(session.subscriber());
-        let class = snapshot.policy().class_of(Subject::Subscriber(&subscriber));
-        let redirects = class.is_some_and(|class| class.ncsi() == Ncsi::Redirect);
-        let portal = snapshot.policy().http().portal.as_deref().filter(|_| redirects);
         let outcome = Outcome::Policy(PolicyEnd::Denied(Reason::Ncsi));
-        Refusal { answer: portal.map(Answer::redirect), outcome }
+        Refusal { answer: self.way_to_portal(session, snapshot), outcome }
     }
 
-    /// A denial in the words of the policy.
-    fn denied(&self, head: Option<&Head>, reason: Reason) -> Refusal {
+    /// A denial in the words of the policy. Where the class redirects probes every request is
+    /// redirected: Windows tells a portal by all of them leading there (Microsoft, "Captive portals").
+    fn denied(&self, head: Option<&Head>, reason: Reason, session: &Session) -> Refusal {
         let snapshot = self.parts.judge.snapshot();
         let answer = match snapshot {
-            Some(snapshot) => Answer::denied(snapshot.policy().http(), head.map(|head| &head.host)),
+            Some(snapshot) => self.way_to_portal(session, &snapshot).or_else(|| {
+                let (host, id) = (head.map(|head| &head.host), session_id(session.number()));
+                Answer::denied(snapshot.policy().http(), host, &id)
+            }),
             None => Some(Answer::unavailable()),
         };
         Refusal { answer, outcome: Outcome::Policy(PolicyEnd::Denied(reason)) }
+    }
+
+    /// The redirect to the portal, for a class that redirects probes.
+    fn way_to_portal(&self, session: &Session, snapshot: &Snapshot) -> Option<Answer> {
+        let subscriber = self.parts.judge.subscriber(session.subscriber());
+        let class = snapshot.policy().class_of(Subject::Subscriber(&subscriber));
+        let redirects = class.is_some_and(|class| class.ncsi() == Ncsi::Redirect);
+        snapshot.policy().http().portal.as_deref().filter(|_| redirects).map(Answer::redirect)
     }
 }
 

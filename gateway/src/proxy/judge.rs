@@ -55,7 +55,8 @@ fn weighed<'s>(
     let subject = Subject::Subscriber(&subscriber);
     let decision = decide(snapshot.policy(), subject, request, parts.judge.now());
     let destination = session.destination();
-    parts.judge.record(&Record::decided(&subscriber, &request, &decision, snapshot, destination));
+    let record = Record::decided(&subscriber, &request, &decision, snapshot, destination);
+    parts.judge.record(&record.in_session(session.number()));
     tracing::debug!(
         %host,
         verdict = decision.verdict().label(),
@@ -84,7 +85,15 @@ pub(super) fn in_force(parts: &Parts, session: &Session) -> Result<Arc<Snapshot>
 
 /// Records a denial that came before or after the verdict, and hands the reason back.
 pub(super) fn denied(parts: &Parts, session: &Session, reason: Reason) -> Reason {
-    refused(parts, session.subscriber(), session.protocol(), session.destination(), reason);
+    let (subscriber, protocol) = (session.subscriber(), session.protocol());
+    record_denial(
+        parts,
+        subscriber,
+        protocol,
+        session.destination(),
+        Some(session.number()),
+        reason,
+    );
     reason
 }
 
@@ -96,11 +105,22 @@ pub(super) fn refused(
     destination: Option<SocketAddr>,
     reason: Reason,
 ) {
+    record_denial(parts, subscriber, protocol, destination, None, reason);
+}
+
+fn record_denial(
+    parts: &Parts,
+    subscriber: IpAddr,
+    protocol: Protocol,
+    destination: Option<SocketAddr>,
+    session: Option<u64>,
+    reason: Reason,
+) {
     let snapshot = parts.judge.snapshot();
     let subscriber = parts.judge.subscriber(subscriber);
     let snapshot = snapshot.as_deref();
-    let label = protocol.label();
-    parts.judge.record(&Record::denied(&subscriber, label, reason, snapshot, destination));
+    let record = Record::denied(&subscriber, protocol.label(), reason, snapshot, destination);
+    parts.judge.record(&Record { session, ..record });
     tracing::debug!(reason = reason.label(), "denied");
 }
 

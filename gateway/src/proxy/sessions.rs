@@ -182,7 +182,7 @@ impl Sessions {
         Self {
             limits,
             metrics,
-            numbers: AtomicU64::new(1),
+            numbers: AtomicU64::new(first_number()),
             open: Shared::default(),
             unjudged: Shared::default(),
             draining: CancellationToken::new(),
@@ -411,7 +411,8 @@ impl Live {
 }
 
 impl Session {
-    /// The session's number in this process, from 1.
+    /// The session's number: the next one each, from a first one by chance, so that it is not given
+    /// twice by processes that follow each other.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
@@ -509,8 +510,14 @@ impl Default for Limits {
     }
 }
 
+/// Short enough to be read aloud, as hexadecimal digits.
+fn first_number() -> u64 {
+    let chance = getrandom::u64().unwrap_or_default();
+    chance >> 24
+}
+
 /// A subscriber is one IPv4 address, or one IPv6 /64 (3GPP TS 23.401 section 5.3.1.2.2).
-fn subscriber_key(address: IpAddr) -> IpAddr {
+pub(super) fn subscriber_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

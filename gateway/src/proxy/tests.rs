@@ -12,9 +12,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use jiff::{SignedDuration, Timestamp};
-use policy::{
-    Parts, Quic, Reason, Record, Snapshot, Source, Subscriber, Verdict, compile_parts,
-};
+use policy::{Parts, Quic, Reason, Record, Snapshot, Source, Subscriber, Verdict, compile_parts};
 use prometheus::Registry;
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -67,6 +65,8 @@ pub(super) struct Bench {
 pub(super) struct Bailiff {
     snapshot: ArcSwapOption<Snapshot>,
     records: Mutex<Vec<(Verdict, Reason)>>,
+    /// The session of the last verdict that had one.
+    session: Mutex<Option<u64>>,
     /// How many days went by.
     days: AtomicI64,
     /// Takes the place of the policy as soon as a verdict was recorded.
@@ -89,6 +89,7 @@ impl dns::Judge for Bailiff {
 
     fn record(&self, record: &Record<'_>) {
         self.records.lock().unwrap().push((record.verdict, record.reason));
+        *self.session.lock().unwrap() = record.session;
         if let Some(successor) = self.successor.lock().unwrap().take() {
             self.snapshot.store(Some(successor));
         }
@@ -119,6 +120,11 @@ impl Bailiff {
     /// The last verdict.
     pub(super) fn last(&self) -> Option<(Verdict, Reason)> {
         self.records.lock().unwrap().last().copied()
+    }
+
+    /// The session in which the last verdict was given.
+    pub(super) fn last_session(&self) -> Option<u64> {
+        *self.session.lock().unwrap()
     }
 
     /// How many verdicts there were.
@@ -167,7 +173,6 @@ impl Terms {
     fn text(&self) -> String {
         let Self { listed, http, ncsi, on_denial, origin_port, .. } = self;
         let Self { sessions, bytes_per_day, loopback, .. } = self;
-        let Self { listed, http, ncsi, origin_port, sessions, bytes_per_day, loopback, quic: _ } = self;
         let listed = if *listed { LISTED } else { "other.example" };
         let sessions = sessions.map(|sessions| format!("sessions = {sessions}\n"));
         let bytes = bytes_per_day.map(|bytes| format!("bytes_per_day = \"{bytes}\"\n"));

@@ -3,7 +3,8 @@ use jiff::{Timestamp, civil::date};
 use super::*;
 use crate::{
     class::Apn,
-    compile::{Source, compile},
+    compile::{Source, compile, compile_parts},
+    parts::Parts,
     sim::{Iccid, Identity, Imsi, SimState},
     target::Target,
 };

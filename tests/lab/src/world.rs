@@ -57,6 +57,8 @@ pub struct Options {
     pub policy: Option<String>,
     /// Whether the gateway is started.
     pub start_gateway: bool,
+    /// Whether every host echoes datagrams on port 443; without, a test may listen there itself.
+    pub quic_echo: bool,
     /// Whether namespaces have plain names (`ue1`, `gw`, `net`), which allows one world in the
     /// environment only.
     pub plain_names: bool,
@@ -76,6 +78,7 @@ impl Options {
             sims: 2,
             policy: None,
             start_gateway: true,
+            quic_echo: true,
             plain_names: false,
             directory: None,
         }
@@ -182,7 +185,8 @@ impl World {
                 let wiring = Wiring::build(&prefix(options.plain_names), options.sims)?;
                 let upstream = Upstream::new(Ground::Internet);
                 let net = Namespace::enter(&wiring.name("net")).map_err(during("entering net"))?;
-                let residents = Residents::settle_internet(net, origin, upstream.clone())?;
+                let residents =
+                    Residents::settle_internet(net, origin, upstream.clone(), options.quic_echo)?;
                 (Some(wiring), upstream, residents, Family::BOTH.to_vec())
             }
             Form::Loopback => {

@@ -36,6 +36,22 @@ fn results(arguments: &[&str]) -> Vec<Value> {
 }
 
 #[test]
+fn quic_is_explained_as_the_node_treats_it() {
+    for (arguments, passes, reason) in [
+        (&["quic://portal.acme.example"][..], false, "quic"),
+        (&["--quic", "reject", "quic://portal.acme.example"], false, "quic"),
+        (&["--quic", "inspect", "quic://portal.acme.example"], true, "listed"),
+        (&["--quic", "inspect", "quic://portal.acme.example:8443"], false, "port-not-listed"),
+        (&["--quic", "inspect", "quic://www.bing.com"], false, "not-listed"),
+    ] {
+        let arguments = [&["--class", "unprovisioned"], arguments].concat();
+        let result = &results(&arguments)[0];
+        assert_eq!(result["reason"], reason, "{arguments:?}");
+        assert_eq!(told(&arguments).unwrap().0, passes, "{arguments:?}");
+    }
+}
+
+#[test]
 fn each_row_of_the_current_table_is_judged_by_its_scheme() {
     let set = builtin::find("mobile-plans").unwrap();
     assert_eq!(set.entries().len(), 15);

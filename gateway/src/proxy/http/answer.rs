@@ -21,13 +21,15 @@ pub(super) struct Answer {
 
 impl Answer {
     /// The answer to a denied request; `None` closes without a word.
-    pub(super) fn denied(terms: &HttpTerms, host: Option<&HostName>) -> Option<Self> {
+    ///
+    /// `id` is what the decision log calls the session by.
+    pub(super) fn denied(terms: &HttpTerms, host: Option<&HostName>, id: &str) -> Option<Self> {
         let portal = terms.portal.as_deref().filter(|portal| is_plain(portal));
         match (terms.denied, portal) {
             (HttpDenial::Close, _) => None,
             (HttpDenial::Redirect, Some(portal)) => Some(Self::redirect(portal)),
             (HttpDenial::Redirect, None) | (HttpDenial::NetworkAuthenticationRequired, _) => {
-                Some(Self::page(host, portal))
+                Some(Self::page(host, portal, id))
             }
         }
     }
@@ -38,7 +40,7 @@ impl Answer {
     }
 
     /// 511 with a page for people (RFC 6585 section 6).
-    fn page(host: Option<&HostName>, portal: Option<&str>) -> Self {
+    fn page(host: Option<&HostName>, portal: Option<&str>, id: &str) -> Self {
         let host = host.map_or_else(|| "This address".to_owned(), |host| escaped(host.as_str()));
         let mut link = String::new();
         if let Some(portal) = portal {
@@ -50,14 +52,15 @@ impl Answer {
             "<!DOCTYPE html>\n\
              <html lang=\"en\"><head><meta charset=\"utf-8\">\
              <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-             <title>Not available yet</title>\
+             <meta name=\"robots\" content=\"noindex\"><title>Not available yet</title>\
              <style>body{{font:1.1rem/1.5 system-ui,sans-serif;max-width:36rem;margin:3rem auto;\
              padding:0 1rem;color:#111;background:#fff}}\
              @media(prefers-color-scheme:dark){{body{{color:#eee;background:#111}}a{{color:#9cf}}}}\
              </style></head>\n\
              <body><main><h1>Not available yet</h1>\
              <p><strong>{host}</strong> cannot be reached until this SIM has a plan.</p>\
-             {link}</main></body></html>\n"
+             {link}<p><small>Reference: <code>{id}</code></small></p>\
+             </main></body></html>\n"
         );
         Self {
             content_type: "text/html; charset=utf-8",

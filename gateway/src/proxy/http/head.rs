@@ -3,7 +3,7 @@
 //! Pure and strict. What two parsers could read in two ways is refused here, before any other
 //! parser sees it (RFC 9112 section 11.2). It never decides whether a host is allowed.
 
-use policy::{HostName, InvalidHostName, Reason};
+use policy::{HostName, InvalidHostName, Reason, Scheme};
 
 /// Collects the octets of one head.
 #[derive(Debug, Default)]
@@ -58,6 +58,19 @@ pub(crate) enum Body {
     Chunked,
 }
 
+/// How far the head of a request to a proxy has been read (RFC 9112 sections 3.2.2 and 3.2.3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ProxyProgress {
+    /// Everything so far is right; more octets are needed.
+    Incomplete,
+    /// A connection is asked for, to this port of this host.
+    Connect(HostName, u16),
+    /// A request is to be carried to this port of its host.
+    Carry(Head, u16),
+    /// No continuation can make this a head that may pass.
+    Reject(HeadFault),
+}
+
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadFault {
@@ -77,25 +90,48 @@ impl HeadReader {
     /// Takes what arrived on a connection to `port`. The result depends on the octets so far,
     /// never on how they were cut.
     pub(crate) fn push(&mut self, octets: &[u8], port: u16) -> HeadProgress {
+        match self.scan(octets) {
+            Err(fault) => HeadProgress::Reject(fault),
+            Ok(None) => HeadProgress::Incomplete,
+            Ok(Some(head)) => {
+                parse(head, port).map_or_else(HeadProgress::Reject, HeadProgress::Complete)
+            }
+        }
+    }
+
+    /// As [`push`](Self::push), on a connection to a proxy: the request itself says which port.
+    pub(crate) fn push_to_proxy(&mut self, octets: &[u8]) -> ProxyProgress {
+        match self.scan(octets) {
+            Err(fault) => ProxyProgress::Reject(fault),
+            Ok(None) => ProxyProgress::Incomplete,
+            Ok(Some(head)) => parse_to_proxy(head).unwrap_or_else(ProxyProgress::Reject),
+        }
+    }
+
+    /// Takes octets until the head is whole, and hands it out.
+    fn scan(&mut self, octets: &[u8]) -> Result<Option<&[u8]>, HeadFault> {
         self.octets.extend_from_slice(octets);
         while let Some(&octet) = self.octets.get(self.scanned) {
             let before = self.octets.get(..self.scanned).unwrap_or_default();
             if !may_follow(before, octet) {
-                return HeadProgress::Reject(HeadFault::Malformed);
+                return Err(HeadFault::Malformed);
             }
             self.scanned += 1;
             if self.scanned > MAX_HEAD_OCTETS {
-                return HeadProgress::Reject(HeadFault::TooLarge);
+                return Err(HeadFault::TooLarge);
             }
             let head = self.octets.get(..self.scanned).unwrap_or_default();
             if head.ends_with(b"\r\n\r\n") {
-                return match parse(head, port) {
-                    Ok(head) => HeadProgress::Complete(head),
-                    Err(fault) => HeadProgress::Reject(fault),
-                };
+                // Asked for once more, because the borrow of an earlier turn would last.
+                return Ok(self.octets.get(..self.scanned));
             }
         }
-        HeadProgress::Incomplete
+        Ok(None)
+    }
+
+    /// Octets behind the head, once that is whole.
+    pub(crate) fn behind(&self) -> &[u8] {
+        self.octets.get(self.scanned..).unwrap_or_default()
     }
 
     /// Whether nothing has arrived yet.
@@ -150,6 +186,45 @@ fn parse(head: &[u8], port: u16) -> Result<Head, HeadFault> {
         _ => Method::Other,
     };
     Ok(Head { host, path, method, body, length: head.len() })
+}
+
+/// A request to a proxy: CONNECT, or one whose target, or else its Host, names the port.
+fn parse_to_proxy(head: &[u8]) -> Result<ProxyProgress, HeadFault> {
+    let text = head.strip_suffix(b"\r\n\r\n").ok_or(HeadFault::Malformed)?;
+    let mut lines =
+        text.split(|octet| *octet == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let (method, target, minor) = request_line(lines.next().unwrap_or_default())?;
+    let fields = fields(lines)?;
+    if method != b"CONNECT" {
+        let absolute = target.split_at_checked("http://".len());
+        let named = match absolute.filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"http://")) {
+            Some((_, rest)) => rest.split(|octet| b"/?".contains(octet)).next(),
+            None => fields.hosts.first().copied(),
+        };
+        let port = named.and_then(port_of).unwrap_or_else(|| Scheme::Http.default_port());
+        return Ok(ProxyProgress::Carry(parse(head, port)?, port));
+    }
+    let port = port_of(target).ok_or(HeadFault::Host(Reason::BadHost))?;
+    let host = authority(target, port)?;
+    match *fields.hosts.as_slice() {
+        [] if minor == 0 => {}
+        [] => return Err(HeadFault::Host(Reason::NoHost)),
+        [named] if authority(named, port)? == host => {}
+        [..] => return Err(HeadFault::Host(Reason::BadHost)),
+    }
+    // What follows belongs to the connection that is asked for.
+    if body(&fields, minor)? != Body::Length(0) || !fields.upgrades.is_empty() {
+        return Err(HeadFault::Malformed);
+    }
+    Ok(ProxyProgress::Connect(host, port))
+}
+
+/// The port behind the last colon of an authority.
+fn port_of(authority: &[u8]) -> Option<u16> {
+    let colon = authority.iter().rposition(|octet| *octet == b':')?;
+    let digits = std::str::from_utf8(authority.get(colon + 1..)?).ok()?;
+    let port = digits.parse().ok().filter(|port| *port != 0)?;
+    is_port(digits, port).then_some(port)
 }
 
 /// Method, target and minor version (RFC 9112 section 3).

@@ -238,6 +238,38 @@ async fn probes_are_answered_or_redirected_as_the_class_says() {
 }
 
 #[tokio::test]
+async fn every_denial_of_a_class_that_redirects_leads_to_the_portal() {
+    let origin = Origin::start().await;
+    for http in ["511", "close", "redirect"] {
+        let terms = Terms { ncsi: "redirect", http, ..Terms::new(origin.address.port()) };
+        let bench = Bench::with(&terms, limits());
+        for request in [
+            get("www.msftconnecttest.com", "/connecttest.txt"),
+            get("www.msftconnecttest.com", "/redirect"),
+            get(DENIED, "/"),
+            get(HTTPS_ONLY, "/"),
+            get("192.0.2.1", "/"),
+        ] {
+            let answer = ask(&bench, &request).await;
+            assert!(answer.starts_with("HTTP/1.1 302 Found\r\nLocation: https://"), "{answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn page_refers_to_the_session_by_what_the_log_calls_it() {
+    let origin = Origin::start().await;
+    let bench = Bench::with(&Terms { http: "511", ..Terms::new(origin.address.port()) }, limits());
+    let [one, other] = [ask(&bench, &get(DENIED, "/")).await, ask(&bench, &get(DENIED, "/")).await];
+    let id = |page: &str| {
+        let (_, rest) = page.split_once("Reference: <code>").unwrap();
+        rest.split_once("</code>").unwrap().0.to_owned()
+    };
+    assert_ne!(id(&one), id(&other));
+    assert_eq!(bench.judge.last_session().map(session_id), Some(id(&other)));
+}
+
+#[tokio::test]
 async fn publication_cuts_a_denied_response_and_frees_an_idle_connection() {
     let origin = Origin::start().await;
     let terms = Terms::new(origin.address.port());

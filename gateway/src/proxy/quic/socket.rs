@@ -132,13 +132,6 @@ impl Door {
     }
 }
 
-/// Sends a datagram on a connected socket at once, whether the runtime knows of the socket yet or
-/// not; says how many octets went out. Without room a datagram is lost, as on any network, and other
-/// errors are read with the next datagram.
-pub(super) fn send(socket: &UdpSocket, datagram: &[u8]) -> usize {
-    SockRef::from(socket).send(datagram).unwrap_or_default()
-}
-
 /// A socket on which paths begin.
 fn listen(address: SocketAddr, mode: Steering) -> io::Result<std::net::UdpSocket> {
     let socket = open(address, mode)?;
@@ -152,6 +145,13 @@ fn listen(address: SocketAddr, mode: Steering) -> io::Result<std::net::UdpSocket
     // As much as the node allows: a burst should wait, not be lost.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     Ok(socket.into())
+}
+
+/// Sends a datagram on a connected socket at once, whether the runtime knows of the socket yet or
+/// not; says how many octets went out. Without room a datagram is lost, as on any network, and other
+/// errors are read with the next datagram.
+pub(super) fn send(socket: &UdpSocket, datagram: &[u8]) -> usize {
+    SockRef::from(socket).send(datagram).unwrap_or_default()
 }
 
 fn open(address: SocketAddr, mode: Steering) -> io::Result<Socket> {

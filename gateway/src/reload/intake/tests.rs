@@ -29,6 +29,7 @@ impl Desk {
             path: folder.path().join("policy.toml"),
             environment: Environment::Lab,
             maps_iccid: false,
+            quic: Quic::Reject,
             keys: vec![key.public()],
             last_good: Some(folder.path().join("last-good.json")),
         };

@@ -40,6 +40,7 @@ impl Residents {
         namespace: Namespace,
         origin: Origin,
         upstream: Upstream,
+        quic_echo: bool,
     ) -> Result<Self, WorldError> {
         let settled = namespace.run(async move {
             let mut servers = JoinSet::new();
@@ -49,7 +50,7 @@ impl Residents {
                     servers.spawn(origin.clone().serve(listener, speech));
                 }
             }
-            for place in crate::places::places().filter(|place| place.name != TWIN) {
+            for place in crate::places::places().filter(|place| quic_echo && place.name != TWIN) {
                 for family in Family::BOTH {
                     let local = SocketAddr::new(place.address(family), 443);
                     servers.spawn(origin.clone().echo(UdpSocket::bind(local).await?, local));

@@ -5,6 +5,7 @@ mod bounds;
 mod dialling;
 mod http;
 mod ports;
+mod quic;
 mod shape;
 mod slow;
 mod tls;

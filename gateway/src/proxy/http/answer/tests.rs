@@ -5,7 +5,7 @@ fn denial_follows_the_terms() {
     let host = HostName::parse("www.bing.com").unwrap();
     let said = |denied, portal: Option<&str>| {
         let terms = HttpTerms { denied, portal: portal.map(Into::into) };
-        Answer::denied(&terms, Some(&host))
+        Answer::denied(&terms, Some(&host), "00c0ffee42")
             .map(|answer| String::from_utf8(answer.octets(Method::Get)).unwrap())
     };
     let portal = Some("https://portal.example/start?a=b&c");
@@ -18,6 +18,14 @@ fn denial_follows_the_terms() {
     assert!(page.starts_with("HTTP/1.1 511 Network Authentication Required\r\n"), "{page}");
     assert!(page.contains("<strong>www.bing.com</strong>"));
     assert!(page.contains("href=\"https://portal.example/start?a=b&amp;c\""));
+    assert!(page.contains("Reference: <code>00c0ffee42</code>"), "{page}");
+    // For a screen reader, for any screen, and for those who cannot reach anything else.
+    for part in ["<html lang=\"en\">", "<meta name=\"viewport\"", "<main><h1>", "<title>"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for part in ["<script", "src=", "url(", "@import", "<link"] {
+        assert!(!page.contains(part), "{part}: {page}");
+    }
     assert!(said(HttpDenial::Redirect, None).unwrap().starts_with("HTTP/1.1 511 "));
     assert!(
         said(HttpDenial::Redirect, Some("x\r\nSet-Cookie: y"))

@@ -204,3 +204,76 @@ proptest! {
 fn read(octets: &[u8]) -> HeadProgress {
     HeadReader::default().push(octets, 80)
 }
+
+#[test]
+fn request_to_a_proxy_names_host_and_port() {
+    let read = |text: &str| HeadReader::default().push_to_proxy(text.as_bytes());
+    let host = HostName::parse("a.example").unwrap();
+    for (text, port) in [
+        ("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\n", 443),
+        ("CONNECT A.Example:8443 HTTP/1.1\r\nHost: a.example\r\n\r\n", 8443),
+        ("CONNECT a.example:443 HTTP/1.0\r\n\r\n", 443),
+    ] {
+        assert_eq!(read(text), ProxyProgress::Connect(host.clone(), port), "{text}");
+    }
+    for (text, port, path) in [
+        ("GET http://a.example/b?c HTTP/1.1\r\nHost: a.example\r\n\r\n", 80, "/b?c"),
+        ("GET http://a.example:8080 HTTP/1.1\r\nHost: a.example:8080\r\n\r\n", 8080, "/"),
+        ("GET HTTP://a.example:8080?d HTTP/1.1\r\nHost: a.example\r\n\r\n", 8080, "/?d"),
+        ("GET /b HTTP/1.1\r\nHost: a.example:81\r\n\r\n", 81, "/b"),
+    ] {
+        let ProxyProgress::Carry(head, found) = read(text) else { panic!("{text}") };
+        assert_eq!((head.host, head.path.as_str(), found), (host.clone(), path, port), "{text}");
+    }
+}
+
+#[test]
+fn request_to_a_proxy_that_names_two_places_or_none_is_refused() {
+    let bad = HeadFault::Host(Reason::BadHost);
+    for (text, fault) in [
+        ("CONNECT a.example:443 HTTP/1.1\r\nHost: b.example:443\r\n\r\n", bad),
+        ("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:22\r\n\r\n", bad),
+        ("CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\nHost: a.example\r\n\r\n", bad),
+        ("CONNECT a.example:443 HTTP/1.1\r\n\r\n", HeadFault::Host(Reason::NoHost)),
+        ("CONNECT a.example HTTP/1.1\r\nHost: a.example\r\n\r\n", bad),
+        ("CONNECT a.example:0 HTTP/1.1\r\nHost: a.example\r\n\r\n", bad),
+        ("CONNECT a.example:+443 HTTP/1.1\r\nHost: a.example\r\n\r\n", bad),
+        ("CONNECT u@a.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n", bad),
+        (
+            "CONNECT [2001:db8::1]:443 HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            HeadFault::Host(Reason::IpLiteral),
+        ),
+        (
+            "CONNECT 192.0.2.1:443 HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n",
+            HeadFault::Host(Reason::IpLiteral),
+        ),
+        (
+            "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\n",
+            HeadFault::Malformed,
+        ),
+        ("GET https://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", HeadFault::Malformed),
+        ("GET http://a.example:81/ HTTP/1.1\r\nHost: a.example:82\r\n\r\n", bad),
+        ("GET http://u@a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n", bad),
+    ] {
+        let progress = HeadReader::default().push_to_proxy(text.as_bytes());
+        assert_eq!(progress, ProxyProgress::Reject(fault), "{text}");
+    }
+}
+
+/// The stored inputs of the fuzz targets: whatever they are, cutting them changes nothing.
+#[test]
+fn reads_stored_fuzz_inputs_the_same_whole_and_cut() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/corpus/http-head");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let octets = std::fs::read(entry.unwrap().path()).unwrap();
+        let mut reader = HeadReader::default();
+        let mut cut = octets.chunks(1).map(|octet| reader.push(octet, 80));
+        let cut = cut.find(|progress| *progress != HeadProgress::Incomplete);
+        let whole = HeadReader::default().push(&octets, 80);
+        assert_eq!(cut.unwrap_or(HeadProgress::Incomplete), whole);
+        let _ = HeadReader::default().push_to_proxy(&octets);
+        count += 1;
+    }
+    assert!(count > 5, "stored inputs are in their folder");
+}

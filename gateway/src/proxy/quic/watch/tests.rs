@@ -18,6 +18,14 @@ fn other_hello() -> Vec<u8> {
     octets
 }
 
+/// A 0-RTT packet: its header is that of an Initial one without a token.
+fn early() -> Vec<u8> {
+    let mut octets = initial(1, ID, 0, &[0; 100], 600);
+    octets[0] |= 0x10;
+    octets.remove(7 + ID.len());
+    octets
+}
+
 fn named() -> Step {
     Step::Named(host())
 }
@@ -85,9 +93,7 @@ fn coalesced_packets_are_all_opened() {
     let step = Watch::default().push(&together(&whole, &other));
     assert_eq!(step, Step::Reject(Reason::HelloChanged));
     // Behind a packet that is not an Initial one.
-    let mut early = initial(1, ID, 0, &[0; 100], 600);
-    early[0] |= 0x10;
-    let hidden = [early, initial(1, ID, 1, &other, 1_200)].concat();
+    let hidden = [early(), initial(1, ID, 1, &other, 1_200)].concat();
     assert_eq!(begun().push(&hidden), Step::Reject(Reason::HelloChanged));
 }
 
@@ -192,8 +198,7 @@ fn nothing_passes_before_the_name_and_nothing_unopened_after_it() {
 
 #[test]
 fn early_data_waits_with_the_hello() {
-    let mut early = initial(1, ID, 0, &[0; 100], 600);
-    early[0] |= 0x10;
+    let early = early();
     assert_eq!(Watch::default().push(&early), Step::Ignore);
     let mut watch = Watch::default();
     assert_eq!(watch.push(&part(0, 0, 90)), Step::Keep);
@@ -233,4 +238,33 @@ fn refusal_is_for_the_latest_client() {
     let refusal = begun().refusal().unwrap();
     assert_eq!(refusal[1..5], [0, 0, 0, 1]);
     assert!(refusal.windows(ID.len()).any(|octets| octets == ID));
+}
+
+/// The stored inputs of the fuzz targets: datagrams behind their lengths, each raw or the frames of
+/// an Initial packet.
+#[test]
+fn stored_fuzz_inputs_pass_nothing_before_a_name() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/corpus/quic-initial");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let octets = std::fs::read(entry.unwrap().path()).unwrap();
+        let mut rest = octets.as_slice();
+        let mut watch = Watch::default();
+        let mut is_named = false;
+        while let Some((length, behind)) = rest.split_first_chunk::<2>() {
+            let length = usize::from(u16::from_be_bytes(*length)).min(behind.len()).min(16_000);
+            let (piece, behind) = behind.split_at(length);
+            rest = behind;
+            let Some((kind, frames)) = piece.split_first() else { continue };
+            let datagram = match kind % 8 {
+                0 => frames.to_vec(),
+                kind => initial(1 + kind % 2, &[b'0' + kind / 3; 8], 0, frames, 1_200),
+            };
+            let step = watch.push(&datagram);
+            assert!(is_named || !matches!(step, Step::Pass | Step::Release));
+            is_named |= matches!(step, Step::Named(_));
+        }
+        count += 1;
+    }
+    assert!(count > 5, "stored inputs are in their folder");
 }
