@@ -232,6 +232,7 @@ impl App {
             http: proxy.as_ref().map(Proxy::http_addresses).unwrap_or_default(),
             https: proxy.as_ref().map(Proxy::https_addresses).unwrap_or_default(),
             quic: proxy.as_ref().map(Proxy::quic_addresses).unwrap_or_default(),
+            explicit: proxy.as_ref().map(Proxy::explicit_addresses).unwrap_or_default(),
         };
         let GrantConfig { limits, journal } = &config.grants;
         let grants =
@@ -313,8 +314,8 @@ impl App {
 
     /// One line with every bound address.
     pub(crate) fn listening(&self) -> String {
-        let Addresses { ports: Ports { dns, dot, doh, http, https, quic }, admin, radius, coa } =
-            &self.addresses;
+        let Addresses { ports: ports, admin, radius, coa } = &self.addresses;
+        let Ports { dns, dot, doh, http, https, quic, explicit } = ports;
         let mut line = "listening".to_owned();
         for (service, addresses) in [
             ("dns", dns.as_slice()),
@@ -323,6 +324,7 @@ impl App {
             ("http", http),
             ("https", https),
             ("quic", quic),
+            ("explicit", explicit),
             ("radius", radius),
             ("coa", coa),
             ("admin", &[*admin]),
@@ -518,6 +520,8 @@ fn settings(wanted: &ProxyConfig, mode: SteeringMode) -> ProxySettings {
     ProxySettings {
         http: wanted.http.clone(),
         https: wanted.https.clone(),
+        explicit: wanted.explicit.clone(),
+        balancers: wanted.balancers.clone(),
         inspect_quic: wanted.quic == Quic::Inspect,
         mode: match mode {
             SteeringMode::None => proxy::Steering::None,

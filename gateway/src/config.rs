@@ -12,6 +12,7 @@ use std::{
 };
 
 use dns::{Nat64, Upstream};
+use ipnet::IpNet;
 use policy::{Diagnostic, Environment, Quic, Severity};
 
 use crate::{
@@ -213,6 +214,10 @@ pub(crate) struct ProxyConfig {
     pub(crate) workers: Option<usize>,
     /// Addresses that origins are dialled from, in turn; the kernel's choice, if there are none.
     pub(crate) egress: Vec<IpAddr>,
+    /// Addresses for clients that know the gateway as their proxy.
+    pub(crate) explicit: Vec<SocketAddr>,
+    /// Load balancers that say for whom they connect (PROXY protocol, version 2).
+    pub(crate) balancers: Vec<IpNet>,
     /// What becomes of QUIC.
     pub(crate) quic: Quic,
     /// Bounds.

@@ -32,6 +32,8 @@ pub(crate) enum Service {
     Dns,
     Http,
     Https,
+    /// The proxy for clients that know it.
+    Explicit,
     Quic,
 }
 
@@ -64,7 +66,8 @@ pub(crate) enum InheritError {
 }
 
 impl Service {
-    const EACH: [Self; 5] = [Self::Admin, Self::Dns, Self::Http, Self::Https, Self::Quic];
+    const EACH: [Self; 6] =
+        [Self::Admin, Self::Dns, Self::Http, Self::Https, Self::Explicit, Self::Quic];
 
     fn label(self) -> &'static str {
         match self {
@@ -72,6 +75,7 @@ impl Service {
             Self::Dns => "dns",
             Self::Http => "http",
             Self::Https => "https",
+            Self::Explicit => "explicit",
             Self::Quic => "quic",
         }
     }

@@ -5,7 +5,10 @@
 
 mod alert;
 mod dial;
+mod explicit;
 mod farewell;
+mod forwarded;
+mod greeting;
 pub(crate) mod hello;
 pub(crate) mod http;
 mod judge;
@@ -27,7 +30,7 @@ mod worker;
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -35,11 +38,13 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::{
     dial::{Dialer, Origins},
+    greeting::Balancers,
     http::HttpService,
     listener::Listener,
     worker::Worker,
@@ -80,6 +85,10 @@ pub(crate) struct ProxySettings {
     pub(crate) http: Vec<SocketAddr>,
     /// Addresses for TLS; port 0 takes any free port.
     pub(crate) https: Vec<SocketAddr>,
+    /// Addresses for clients that know the gateway as their proxy; port 0 takes any free port.
+    pub(crate) explicit: Vec<SocketAddr>,
+    /// Load balancers: their connections begin by saying for whom they are.
+    pub(crate) balancers: Vec<IpNet>,
     /// Whether QUIC is looked into, on the addresses for TLS.
     pub(crate) inspect_quic: bool,
     /// How traffic comes here.
@@ -119,7 +128,8 @@ pub(crate) struct Proxy {
 
 /// Everything the proxy listens on.
 struct Bound {
-    listeners: Vec<Listener>,
+    steered: Vec<Listener>,
+    explicit: Vec<Listener>,
     quic: Vec<quic::Listener>,
 }
 
@@ -130,6 +140,7 @@ struct Parts {
     dialer: Dialer,
     sessions: Arc<Sessions>,
     limits: Limits,
+    balancers: Balancers,
     metrics: Arc<Metrics>,
 }
 
@@ -148,25 +159,28 @@ impl Proxy {
         inherited: &mut Inherited,
     ) -> Result<Self, BindError> {
         let workers = settings.workers;
-        let mut listen = |protocol: Protocol, addresses: &[SocketAddr]| {
+        let mut listen = |service, protocol, mode, addresses: &[SocketAddr]| {
             let mut bind = |address: &SocketAddr| {
-                let sockets = inherited.take(protocol.service(), *address);
-                Listener::bind(protocol, *address, settings.mode, workers, sockets)
+                let sockets = inherited.take(service, *address);
+                Listener::bind(protocol, *address, mode, workers, sockets)
             };
             addresses.iter().map(&mut bind).collect::<Result<Vec<_>, _>>()
         };
-        let mut listeners = listen(Protocol::Http, &settings.http)?;
-        listeners.extend(listen(Protocol::Https, &settings.https)?);
-        let tls = listeners.iter().filter(|listener| listener.protocol() == Protocol::Https);
+        let mode = settings.mode;
+        let mut steered = listen(Service::Http, Protocol::Http, mode, &settings.http)?;
+        steered.extend(listen(Service::Https, Protocol::Https, mode, &settings.https)?);
+        let explicit =
+            listen(Service::Explicit, Protocol::Http, Steering::None, &settings.explicit)?;
+        let tls = steered.iter().filter(|listener| listener.protocol() == Protocol::Https);
         let quic = tls
             .filter(|_| settings.inspect_quic)
             .map(|listener| {
                 let address = listener.address();
                 let sockets = inherited.take(Service::Quic, address);
-                quic::Listener::bind(address, settings.mode, workers, sockets)
+                quic::Listener::bind(address, mode, workers, sockets)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let addresses = listeners.iter().map(Listener::address).collect();
+        let addresses = steered.iter().chain(&explicit).map(Listener::address).collect();
         let origins = Origins { mark: settings.mark, egress: settings.egress.clone() };
         let dialer = Dialer::new(addresses, settings.limits.dial_time, origins, Arc::clone(&metrics));
         let parts = Arc::new(Parts {
@@ -175,10 +189,11 @@ impl Proxy {
             dialer,
             sessions: Arc::new(Sessions::new(settings.limits, Arc::clone(&metrics))),
             limits: settings.limits,
+            balancers: Balancers::new(settings.balancers.clone()),
             metrics,
         });
         let http = HttpService::new(Arc::clone(&parts));
-        Ok(Self { bound: Bound { listeners, quic }, workers, parts, http })
+        Ok(Self { bound: Bound { steered, explicit, quic }, workers, parts, http })
     }
 
     /// The bound addresses for HTTP.
@@ -196,24 +211,30 @@ impl Proxy {
         self.bound.quic.iter().map(quic::Listener::address).collect()
     }
 
+    /// The bound addresses for clients that know the gateway as their proxy.
+    pub(crate) fn explicit_addresses(&self) -> Vec<SocketAddr> {
+        self.bound.explicit.iter().map(Listener::address).collect()
+    }
+
     fn addresses(&self, protocol: Protocol) -> Vec<SocketAddr> {
-        let spoken = self.bound.listeners.iter().filter(|listener| listener.protocol() == protocol);
+        let spoken = self.bound.steered.iter().filter(|listener| listener.protocol() == protocol);
         spoken.map(Listener::address).collect()
     }
 
     /// Adds the listening sockets to those that a successor gets.
     pub(crate) fn pass_on(&self, sockets: &mut Sockets) -> io::Result<()> {
-        let mut add = |protocol: Protocol, address, socket: BorrowedFd<'_>| {
-            sockets.add(protocol.service(), address, Arc::new(socket.try_clone_to_owned()?));
-            Ok(())
-        };
-        for listener in &self.bound.listeners {
-            let sockets = listener.sockets().iter();
-            sockets.try_for_each(|socket| add(listener.protocol(), listener.address(), socket.as_fd()))?;
+        let Bound { steered, explicit, quic } = &self.bound;
+        let steered = steered.iter().map(|listener| (listener.protocol().service(), listener));
+        let explicit = explicit.iter().map(|listener| (Service::Explicit, listener));
+        for (service, listener) in steered.chain(explicit) {
+            for socket in listener.sockets() {
+                sockets.add(service, listener.address(), copy(socket)?);
+            }
         }
-        for listener in &self.bound.quic {
-            let sockets = listener.sockets().iter();
-            sockets.try_for_each(|socket| add(Protocol::Quic, listener.address(), socket.as_fd()))?;
+        for listener in quic {
+            for socket in listener.sockets() {
+                sockets.add(Service::Quic, listener.address(), copy(socket)?);
+            }
         }
         Ok(())
     }
@@ -260,6 +281,11 @@ impl Proxy {
         drained.cancel();
         while watching.join_next().await.is_some() {}
     }
+}
+
+/// The socket once more, for a successor.
+fn copy(socket: &impl AsFd) -> io::Result<Arc<OwnedFd>> {
+    Ok(Arc::new(socket.as_fd().try_clone_to_owned()?))
 }
 
 impl Ending {

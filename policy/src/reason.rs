@@ -42,8 +42,8 @@ pub enum Reason {
     HelloTooLarge,
     /// The hello was not complete in time.
     HelloTimeout,
-    /// The hello after a HelloRetryRequest, or a later one of a QUIC connection, names another
-    /// server; or octets of a QUIC hello came twice and differed.
+    /// The hello after a HelloRetryRequest, a later one of a QUIC connection, or the one behind a
+    /// CONNECT names another server; or octets of a QUIC hello came twice and differed.
     HelloChanged,
     /// The HTTP request has no Host.
     NoHost,

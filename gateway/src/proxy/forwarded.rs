@@ -62,7 +62,8 @@ fn ends<const OCTETS: usize>(rest: &[u8]) -> Forwarded
 where
     IpAddr: From<[u8; OCTETS]>,
 {
-    let address = |at: usize| rest.get(at..)?.first_chunk::<OCTETS>().map(|octets| IpAddr::from(*octets));
+    let address =
+        |at: usize| rest.get(at..)?.first_chunk::<OCTETS>().map(|octets| IpAddr::from(*octets));
     let port = |at: usize| rest.get(at..)?.first_chunk().map(|octets| u16::from_be_bytes(*octets));
     let read = || {
         let (from, to) = (address(0)?.to_canonical(), address(OCTETS)?.to_canonical());
@@ -108,9 +109,8 @@ mod tests {
         assert_eq!(read(&header(PROXY, TCP_IPV4, &v4())), found);
         let extended = [&v4()[..], &[4, 0, 3, 1, 2, 3]].concat();
         assert_eq!(read(&header(PROXY, TCP_IPV4, &extended)), found);
-        let addresses = ["2001:db8:64::2", "2001:db8:113::c"].map(|text| {
-            text.parse::<std::net::Ipv6Addr>().unwrap().octets()
-        });
+        let addresses = ["2001:db8:64::2", "2001:db8:113::c"]
+            .map(|text| text.parse::<std::net::Ipv6Addr>().unwrap().octets());
         let v6 = [&addresses.concat()[..], &[0xc3, 0x50, 0, 80]].concat();
         let found = Forwarded::For {
             from: "[2001:db8:64::2]:50000".parse().unwrap(),

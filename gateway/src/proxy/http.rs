@@ -4,7 +4,7 @@
 //! handed to the forwarder, one request at a time, together with a connection to the origin that
 //! was dialled for this request alone.
 
-mod answer;
+pub(super) mod answer;
 mod forward;
 pub(crate) mod head;
 mod probe;
@@ -66,14 +66,28 @@ impl HttpService {
     /// Serves one connection until it ends, or has to end.
     pub(super) async fn serve(&self, stream: std::net::TcpStream, session: &Session) -> Outcome {
         let Ok(stream) = TcpStream::from_std(stream) else { return Outcome::Us(OurEnd::Broken) };
+        self.serve_from(Vec::new(), stream, session).await
+    }
+
+    /// The same, where the octets `carried` came already.
+    pub(super) async fn serve_from(
+        &self,
+        carried: Vec<u8>,
+        stream: TcpStream,
+        session: &Session,
+    ) -> Outcome {
         tokio::select! {
             outcome = session.cut() => outcome,
-            outcome = self.converse(stream, session) => outcome,
+            outcome = self.converse(carried, stream, session) => outcome,
         }
     }
 
-    async fn converse(&self, mut stream: TcpStream, session: &Session) -> Outcome {
-        let mut carried = Vec::new();
+    async fn converse(
+        &self,
+        mut carried: Vec<u8>,
+        mut stream: TcpStream,
+        session: &Session,
+    ) -> Outcome {
         let mut wait = self.parts.limits.header_time;
         let mut served = false;
         loop {
@@ -177,22 +191,15 @@ impl HttpService {
     }
 
     fn faulty(&self, fault: HeadFault, session: &Session) -> Refusal {
-        let (reason, answer) = match fault {
-            HeadFault::Malformed => (None, Answer::bad_request()),
-            HeadFault::Version => (None, Answer::version_not_supported()),
-            HeadFault::TooLarge => (Some(Reason::Limit), Answer::too_large()),
-            HeadFault::Method => (Some(Reason::MethodNotAllowed), Answer::method_not_allowed()),
-            HeadFault::Host(Reason::IpLiteral) => {
+        let outcome = match fault.reason() {
+            None => SubscriberEnd::BadRequest,
+            Some(Reason::IpLiteral) => {
                 let reason = judge::denied(&self.parts, session, Reason::IpLiteral);
                 return self.denied(None, reason, session);
             }
-            HeadFault::Host(reason) => (Some(reason), Answer::bad_request()),
-        };
-        let outcome = match reason {
-            None => SubscriberEnd::BadRequest,
             Some(reason) => SubscriberEnd::Malformed(judge::denied(&self.parts, session, reason)),
         };
-        Refusal::new(answer, Outcome::Subscriber(outcome))
+        Refusal::new(Answer::for_fault(fault), Outcome::Subscriber(outcome))
     }
 
     /// Judges a request and dials its host.

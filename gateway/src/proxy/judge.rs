@@ -33,6 +33,10 @@ pub(super) fn judged<'s>(
     snapshot: &'s Snapshot,
     host: &HostName,
 ) -> Result<Passed<'s>, Reason> {
+    // What was opened for one name does not go on to another.
+    if session.is_for_other_than(host) {
+        return Err(denied(parts, session, Reason::HelloChanged));
+    }
     let passed = weighed(parts, session, snapshot, host)?;
     session.name(host, snapshot.generation());
     // A policy published since then did not see this session among the live ones.

@@ -454,6 +454,12 @@ impl Session {
         self.sessions.is_judged(&self.live);
     }
 
+    /// Whether what the session was allowed is another host.
+    pub(super) fn is_for_other_than(&self, host: &HostName) -> bool {
+        let named = self.live.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.as_ref().is_some_and(|named| named.host != *host)
+    }
+
     /// Says that nothing allowed is in progress.
     pub(super) fn unname(&self) {
         *self.live.named.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -11,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use policy::{Parts, Quic, Reason, Record, Snapshot, Source, Subscriber, Verdict, compile_parts};
 use prometheus::Registry;
@@ -53,6 +54,7 @@ pub(super) struct Bench {
     pub(super) sessions: Arc<Sessions>,
     pub(super) https: SocketAddr,
     pub(super) http: SocketAddr,
+    pub(super) explicit: SocketAddr,
     /// `None` where QUIC is refused.
     pub(super) quic: Option<SocketAddr>,
     registry: Registry,
@@ -67,6 +69,8 @@ pub(super) struct Bailiff {
     records: Mutex<Vec<(Verdict, Reason)>>,
     /// The session of the last verdict that had one.
     session: Mutex<Option<u64>>,
+    /// Whom the last verdict was about, and where it wanted to go.
+    ends: Mutex<Option<(IpAddr, SocketAddr)>>,
     /// How many days went by.
     days: AtomicI64,
     /// Takes the place of the policy as soon as a verdict was recorded.
@@ -90,6 +94,7 @@ impl dns::Judge for Bailiff {
     fn record(&self, record: &Record<'_>) {
         self.records.lock().unwrap().push((record.verdict, record.reason));
         *self.session.lock().unwrap() = record.session;
+        *self.ends.lock().unwrap() = record.subscriber.address().zip(record.destination);
         if let Some(successor) = self.successor.lock().unwrap().take() {
             self.snapshot.store(Some(successor));
         }
@@ -127,6 +132,11 @@ impl Bailiff {
         *self.session.lock().unwrap()
     }
 
+    /// Whom the last verdict was about, and where it wanted to go.
+    pub(super) fn last_ends(&self) -> Option<(IpAddr, SocketAddr)> {
+        *self.ends.lock().unwrap()
+    }
+
     /// How many verdicts there were.
     pub(super) fn count(&self) -> usize {
         self.records.lock().unwrap().len()
@@ -145,6 +155,7 @@ pub(super) struct Terms {
     /// Where the proxy listens and the origins are.
     pub(super) loopback: IpAddr,
     pub(super) quic: Quic,
+    pub(super) balancers: Vec<IpNet>,
 }
 
 impl Terms {
@@ -159,6 +170,7 @@ impl Terms {
             bytes_per_day: None,
             loopback: IpAddr::V4(Ipv4Addr::LOCALHOST),
             quic: Quic::Reject,
+            balancers: Vec::new(),
         }
     }
 
@@ -253,6 +265,8 @@ impl Bench {
         let settings = ProxySettings {
             http: vec![any],
             https: vec![any],
+            explicit: vec![any],
+            balancers: terms.balancers.clone(),
             inspect_quic: terms.quic == Quic::Inspect,
             mode: Steering::None,
             workers: 2,
@@ -271,11 +285,12 @@ impl Bench {
         .unwrap();
         let (https, http) = (proxy.https_addresses()[0], proxy.http_addresses()[0]);
         let quic = proxy.quic_addresses().first().copied();
+        let explicit = proxy.explicit_addresses()[0];
         let sessions = proxy.sessions();
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(proxy.run(Ending::new(stop.clone(), DRAIN, DRAIN)));
-        Self { judge, sessions, https, http, quic, registry, stop, tasks }
+        Self { judge, sessions, https, http, explicit, quic, registry, stop, tasks }
     }
 
     /// Connects to the TLS listener.

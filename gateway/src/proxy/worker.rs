@@ -11,10 +11,12 @@ use tracing::{Instrument, Level, debug, debug_span, info, warn};
 
 use super::{
     Bound, Ending, Parts, Protocol,
+    explicit, greeting,
     http::HttpService,
     judge,
     listener::{self, AcceptError, Accepted, Door},
     outcome::{OurEnd, Outcome},
+    pending::Pending,
     pipes::Pipes,
     quic,
     sessions::Session,
@@ -58,17 +60,27 @@ impl Worker {
             .build()?;
         runtime.block_on(async {
             let accepting = TaskTracker::new();
+            let shared = || Arc::clone(&self.shared);
             let ends = || (ending.stop.clone(), self.serving.clone());
-            for listener in &bound.listeners {
+            for listener in &bound.steered {
                 for door in listener.doors(number, workers)? {
                     let (stop, serving) = ends();
-                    accepting.spawn(accept(door, Arc::clone(&self.shared), stop, serving));
+                    let take = admitting(door.protocol(), shared(), serving.clone());
+                    accepting.spawn(accept(door, shared(), stop, serving, take));
+                }
+            }
+            for listener in &bound.explicit {
+                for door in listener.doors(number, workers)? {
+                    let (stop, serving) = ends();
+                    let take = hearing(shared(), serving.clone());
+                    accepting.spawn(accept(door, shared(), stop, serving, take));
                 }
             }
             for listener in &bound.quic {
                 for door in listener.doors(number, workers)? {
                     let (stop, serving) = ends();
-                    accepting.spawn(quic::serve(door, Arc::clone(&self.shared.parts), stop, serving));
+                    let parts = Arc::clone(&self.shared.parts);
+                    accepting.spawn(quic::serve(door, parts, stop, serving));
                 }
             }
             // The last to hold a socket closes it, and that must be whoever accepts.
@@ -109,13 +121,22 @@ async fn beat(stop: CancellationToken) {
     }
 }
 
-/// Accepts on one socket until `stop`. No error of the network ends it.
-async fn accept(door: Door, shared: Arc<Shared>, stop: CancellationToken, serving: TaskTracker) {
+/// Accepts on one socket until `stop`, and hands what is accepted to `take`. No error of the
+/// network ends it.
+async fn accept(
+    door: Door,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+    serving: TaskTracker,
+    take: impl Fn(Accepted) + Clone + Send + 'static,
+) {
     let protocol = door.protocol();
+    let receive =
+        |accepted| greeting::receive(accepted, protocol, &shared.parts, &serving, &take);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
-            accepted = door.accept(|accepted| admit(accepted, protocol, &shared, &serving)) => accepted,
+            accepted = door.accept(receive) => accepted,
         };
         match accepted {
             Ok(false) => {}
@@ -133,6 +154,27 @@ async fn accept(door: Door, shared: Arc<Shared>, stop: CancellationToken, servin
                 }
             }
         }
+    }
+}
+
+/// Opens a session for each connection that was steered here.
+fn admitting(
+    protocol: Protocol,
+    shared: Arc<Shared>,
+    serving: TaskTracker,
+) -> impl Fn(Accepted) + Clone + Send + 'static {
+    move |accepted| admit(accepted, protocol, &shared, &serving)
+}
+
+/// Hears what each client wants that knows the gateway as its proxy.
+fn hearing(shared: Arc<Shared>, serving: TaskTracker) -> impl Fn(Accepted) + Clone + Send + 'static {
+    let pending = Pending::default();
+    move |Accepted { stream, subscriber, .. }| {
+        let (shared, pending) = (Arc::clone(&shared), pending.clone());
+        serving.spawn(async move {
+            let Shared { parts, http, pipes } = &*shared;
+            explicit::serve(stream, subscriber, parts, http, pipes, &pending).await;
+        });
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Ports {
     pub(crate) https: Vec<SocketAddr>,
     /// Of the proxy's UDP port 443; empty where QUIC is refused.
     pub(crate) quic: Vec<SocketAddr>,
+    /// Of the proxy for clients that know it, which is asked by its own address.
+    pub(crate) explicit: Vec<SocketAddr>,
 }
 
 /// The whole table, with `note` on it; loading it replaces an older one in one step.
@@ -48,7 +50,8 @@ pub(super) fn ruleset(
         SteeringMode::Tproxy => format!("meta mark {}", config.mark),
         SteeringMode::Redirect | SteeringMode::None => "ct status dnat".to_owned(),
     };
-    let asked_directly: String = ports.doh.iter().map(asked_directly).collect();
+    let asked_directly: String =
+        ports.doh.iter().chain(&ports.explicit).map(asked_directly).collect();
     let _ = write!(
         text,
         "

@@ -16,6 +16,10 @@ pub(super) struct Proxy {
     http: Vec<Spanned<String>>,
     #[serde(default)]
     https: Vec<Spanned<String>>,
+    #[serde(default)]
+    explicit: Vec<Spanned<String>>,
+    #[serde(default)]
+    proxy_protocol: Vec<Spanned<String>>,
     quic: Option<Spanned<String>>,
     workers: Option<Spanned<usize>>,
     #[serde(default)]
@@ -42,7 +46,7 @@ struct LimitTexts {
 
 impl Proxy {
     pub(super) fn check(self, findings: &mut Findings) -> ProxyConfig {
-        let Self { http, https, quic, workers, egress, limits } = self;
+        let Self { http, https, explicit, proxy_protocol, quic, workers, egress, limits } = self;
         let quic = quic.map_or(Quic::Reject, |quic| match quic.get_ref().as_str() {
             "reject" => Quic::Reject,
             "inspect" => Quic::Inspect,
@@ -56,6 +60,8 @@ impl Proxy {
         ProxyConfig {
             http: findings.addresses(http),
             https: findings.addresses(https),
+            explicit: findings.addresses(explicit),
+            balancers: proxy_protocol.into_iter().filter_map(|text| findings.parse(text)).collect(),
             quic,
             workers: workers.map(|number| findings.count(number)),
             egress: egress.into_iter().filter_map(|text| findings.parse(text)).collect(),

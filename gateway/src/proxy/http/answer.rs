@@ -7,11 +7,11 @@ use std::fmt::Write;
 
 use policy::{HostName, HttpDenial, HttpTerms};
 
-use super::head::Method;
+use super::head::{HeadFault, Method};
 
 /// An answer of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(in crate::proxy) struct Answer {
     status: &'static str,
     location: Option<Box<str>>,
     allow: bool,
@@ -73,6 +73,27 @@ impl Answer {
         Self::text("200 OK", content.to_owned())
     }
 
+    /// The answer to a head that is refused.
+    pub(in crate::proxy) fn for_fault(fault: HeadFault) -> Self {
+        match fault {
+            HeadFault::Malformed | HeadFault::Host(_) => Self::bad_request(),
+            HeadFault::Version => Self::text("505 HTTP Version Not Supported", String::new()),
+            HeadFault::TooLarge => Self::text("431 Request Header Fields Too Large", String::new()),
+            // CONNECT and upgrades.
+            HeadFault::Method => {
+                Self { allow: true, ..Self::text("405 Method Not Allowed", String::new()) }
+            }
+        }
+    }
+
+    /// 403: a connection that is not allowed, asked of the gateway as a proxy. Browsers show no page
+    /// for it.
+    pub(in crate::proxy) fn forbidden(host: &HostName, id: &str) -> Self {
+        let content =
+            format!("{host} cannot be reached until this SIM has a plan. Reference: {id}\n");
+        Self::text("403 Forbidden", content)
+    }
+
     /// 400: the head cannot be read in one way only.
     pub(super) fn bad_request() -> Self {
         Self::text("400 Bad Request", String::new())
@@ -83,19 +104,9 @@ impl Answer {
         Self::text("404 Not Found", String::new())
     }
 
-    /// 405: CONNECT and upgrades.
-    pub(super) fn method_not_allowed() -> Self {
-        Self { allow: true, ..Self::text("405 Method Not Allowed", String::new()) }
-    }
-
     /// 408: the head was not complete in time.
-    pub(super) fn too_slow() -> Self {
+    pub(in crate::proxy) fn too_slow() -> Self {
         Self::text("408 Request Timeout", String::new())
-    }
-
-    /// 431: the head is too long.
-    pub(super) fn too_large() -> Self {
-        Self::text("431 Request Header Fields Too Large", String::new())
     }
 
     /// 502: the origin cannot be reached.
@@ -113,18 +124,13 @@ impl Answer {
         Self::text("504 Gateway Timeout", String::new())
     }
 
-    /// 505: another major version.
-    pub(super) fn version_not_supported() -> Self {
-        Self::text("505 HTTP Version Not Supported", String::new())
-    }
-
     fn text(status: &'static str, content: String) -> Self {
         let content_type = "text/plain; charset=utf-8";
         Self { status, location: None, allow: false, content_type, content }
     }
 
     /// The answer's octets. An answer to HEAD has no content (RFC 9110 section 9.3.2).
-    pub(super) fn octets(&self, method: Method) -> Vec<u8> {
+    pub(in crate::proxy) fn octets(&self, method: Method) -> Vec<u8> {
         let mut octets = format!("HTTP/1.1 {}\r\n", self.status);
         // Writing to a string does not fail.
         if let Some(location) = &self.location {

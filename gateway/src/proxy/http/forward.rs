@@ -190,6 +190,9 @@ impl ProxyHttp for Carrier {
         {
             request.set_raw_path(errand.head.path.as_bytes())?;
         }
+        // Meant for a proxy, and nobody's affair beyond it (RFC 9110 section 11.7.2).
+        request.remove_header("proxy-authorization");
+        request.remove_header("proxy-connection");
         request.insert_header("connection", "close")
     }
 

@@ -86,6 +86,18 @@ pub(crate) enum HeadFault {
     Host(Reason),
 }
 
+impl HeadFault {
+    /// The reason to record, where it is one of those that are judged.
+    pub(crate) fn reason(self) -> Option<Reason> {
+        match self {
+            Self::Malformed | Self::Version => None,
+            Self::TooLarge => Some(Reason::Limit),
+            Self::Method => Some(Reason::MethodNotAllowed),
+            Self::Host(reason) => Some(reason),
+        }
+    }
+}
+
 impl HeadReader {
     /// Takes what arrived on a connection to `port`. The result depends on the octets so far,
     /// never on how they were cut.

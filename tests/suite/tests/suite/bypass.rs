@@ -3,6 +3,7 @@
 
 mod bounds;
 mod dialling;
+mod explicit;
 mod http;
 mod ports;
 mod quic;
