@@ -7,6 +7,7 @@
 //! | the node's own name, unless it is listed | where it was asked | no such record | its encrypted listeners |
 //! | connectivity probe that the gateway answers itself | where it is answered | no such record | no such record |
 //! | denied | as the policy says, EDE 15 | as the policy says, EDE 15 | as the policy says, EDE 15 |
+//! | passes, where answers lead to the proxy | the proxy | HINFO | no such record, EDE 15 |
 //! | passes | resolved | HINFO (RFC 8482 section 4.2) | no such record, EDE 15 |
 //!
 //! HTTPS and SVCB records are among the other types. None of what they say is of use behind a proxy
@@ -72,11 +73,19 @@ pub(crate) fn plan<'p>(
     }
     let denied_ttl = policy.dns().denied_ttl;
     let family = Family::of(asked.record_type);
+    let at_proxy = |family: Family| {
+        let addresses = of_family(site.leads_to.iter().copied(), Some(family));
+        // It is forgotten as soon as a denial: whoever leaves the garden is led elsewhere.
+        at(addresses, denied_ttl, denied_ttl)
+    };
+    // What an open class asks for goes its own way.
+    let is_led = !site.leads_to.is_empty() && decision.reason() != Reason::Open;
     match (decision.passes(), decision.reason(), family) {
         (true, Reason::Ncsi, family) => {
             let addresses = special::probe(asked.host).into_iter().flatten();
             Plan::Answer(at(of_family(addresses, family), denied_ttl, denied_ttl))
         }
+        (true, _, Some(family)) if is_led => Plan::Answer(at_proxy(family)),
         (true, _, Some(family)) => Plan::Resolve { family, rule: listing(decision) },
         (true, _, None) if asked.record_type == TYPE_ANY => {
             Plan::Answer(records(vec![any()], policy.dns().max_ttl, denied_ttl))
@@ -84,7 +93,13 @@ pub(crate) fn plan<'p>(
         (true, _, None) => {
             Plan::Answer(Answer { notice: Some(Notice::Blocked), ..no_data(denied_ttl) })
         }
-        (false, _, _) => denied(policy, asked.record_type),
+        (false, _, _) => match denied(policy, asked.record_type) {
+            // The proxy shows the way to the portal.
+            Plan::Portal { family } if is_led => {
+                Plan::Answer(Answer { notice: Some(Notice::Forged), ..at_proxy(family) })
+            }
+            plan => plan,
+        },
     }
 }
 

@@ -1,6 +1,11 @@
 //! The listeners: bound together or not at all, stopped together.
 
-use std::{fmt, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc};
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    sync::Arc,
+};
 
 use socket2::Type;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -35,6 +40,9 @@ pub struct Settings {
     /// Packets arrive by TPROXY: they keep the destination the subscriber chose, and the answer
     /// leaves from there. Needs `CAP_NET_ADMIN`.
     pub transparent: bool,
+    /// Addresses of the proxy, where nothing but the answers leads subscribers to it: every listed
+    /// name is said to be there. Usually none.
+    pub leads_to: Vec<IpAddr>,
     /// The bounds.
     pub limits: Limits,
 }
@@ -85,7 +93,8 @@ impl Server {
             }
         }
         let doors = public_doors(settings, &tls, &https);
-        let site = Site { nat64: resolver.guard().nat64(), doors };
+        let leads_to = settings.leads_to.clone();
+        let site = Site { nat64: resolver.guard().nat64(), doors, leads_to };
         let responder = Arc::new(Responder::new(judge, resolver, site, metrics, settings.limits));
         Ok(Self { listeners, tls, https, responder, limits: settings.limits })
     }

@@ -18,6 +18,8 @@ pub(crate) struct Site {
     pub(crate) nat64: Option<Nat64>,
     /// The best first.
     pub(crate) doors: Vec<PublicDoor>,
+    /// The proxy, where answers have to lead to it.
+    pub(crate) leads_to: Vec<IpAddr>,
 }
 
 /// An encrypted listener that may be named to subscribers.

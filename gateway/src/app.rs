@@ -178,6 +178,7 @@ impl App {
             tls: encrypted(config.dns.tls.as_ref(), steered_port)?,
             https: encrypted(config.dns.https.as_ref(), None)?,
             transparent,
+            leads_to: config.steering.addresses.clone(),
             limits: config.dns.limits,
         };
         let (asked, resolving) = (Arc::clone(&judge), Arc::clone(&resolver));
@@ -524,7 +525,7 @@ fn settings(wanted: &ProxyConfig, mode: SteeringMode) -> ProxySettings {
         balancers: wanted.balancers.clone(),
         inspect_quic: wanted.quic == Quic::Inspect,
         mode: match mode {
-            SteeringMode::None => proxy::Steering::None,
+            SteeringMode::None | SteeringMode::Dns => proxy::Steering::None,
             SteeringMode::Redirect => proxy::Steering::Redirect,
             SteeringMode::Tproxy => proxy::Steering::Tproxy,
         },

@@ -155,12 +155,16 @@ pub(crate) struct SteeringConfig {
     pub(crate) mark: u32,
     /// The routing table that delivers marked packets here.
     pub(crate) table: u32,
+    /// Addresses of the proxy that DNS answers lead to; only where nothing else does.
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 /// The mechanism that brings subscribers' traffic to the listeners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum SteeringMode {
+    /// DNS answers for listed names lead to the proxy. Whoever knows an address goes around it.
+    Dns,
     /// Traffic is sent to the listeners' own addresses.
     None,
     /// Destination translation on this host; the original destination is asked of conntrack.
@@ -362,7 +366,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// The codes of findings about a `gateway.toml`: stable, each with a name and what it means.
-pub(crate) const CODES: [(&str, &str, &str, Severity); 5] = [
+pub(crate) const CODES: [(&str, &str, &str, Severity); 6] = [
     ("GW0001", "syntax", "the text is not TOML, or not of the schema", Severity::Error),
     (
         "GW0002",
@@ -373,6 +377,7 @@ pub(crate) const CODES: [(&str, &str, &str, Severity); 5] = [
     ("GW0004", "incomplete", "a part lacks what it cannot work without", Severity::Error),
     ("GW0005", "open-admin", "the admin listener would speak to others in clear", Severity::Error),
     ("GW0006", "never-lapses", "a lost message is never made good", Severity::Warning),
+    ("GW0007", "weak-steering", "subscribers can go around the gateway", Severity::Warning),
 ];
 
 #[cfg(test)]

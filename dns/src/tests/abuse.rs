@@ -153,9 +153,15 @@ async fn says_which_address_is_taken_and_leaves_nothing_bound() {
     let metrics = Metrics::register(&Registry::new()).unwrap();
     let limits = Limits::default();
     let listen = vec![free, world.address];
-    let interfaces = Vec::new();
-    let settings =
-        Settings { listen, interfaces, tls: None, https: None, transparent: false, limits };
+    let settings = Settings {
+        listen,
+        interfaces: Vec::new(),
+        tls: None,
+        https: None,
+        transparent: false,
+        leads_to: Vec::new(),
+        limits,
+    };
     let error = Server::bind(&settings, &mut crate::Inherited::default(), judge, resolver, metrics)
         .await
         .unwrap_err();

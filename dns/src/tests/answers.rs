@@ -45,6 +45,26 @@ async fn case_60_answers_from_the_address_that_was_asked() {
 }
 
 #[tokio::test]
+async fn leads_to_the_proxy_whoever_is_in_the_garden() {
+    let upstream = Scripted::start().await;
+    let world = World::start_leading_to(&["192.0.2.1", "2001:db8::1"], &upstream).await;
+    let told = async |name: &str, kind| told(&world.ask(name, kind).await);
+    let (v4, v6) = (RecordType::A, RecordType::AAAA);
+    assert_eq!(told("listed.example.", v4).await, "NoError listed.example. 5 192.0.2.1");
+    assert_eq!(told("listed.example.", v6).await, "NoError listed.example. 5 2001:db8::1");
+    assert_eq!(told("www.bing.com.", v4).await, "NXDomain / . 5 SOA 5 EDE 15");
+    let sinkhole = "denied = \"sinkhole\"\ndenied_ttl = \"5s\"\nmax_ttl = \"60s\"";
+    world.judge.publish(&policy(sinkhole, ""));
+    assert_eq!(told("www.bing.com.", v4).await, "NoError www.bing.com. 5 192.0.2.1 EDE 4");
+    let open = policy(NXDOMAIN, "").replace("action = \"garden\"", "action = \"open\"");
+    let open = open.replace("default_class", "#").replace("hostsets = [\"listed\"]\n", "");
+    upstream.say("listed.example", v4, &["listed.example. 30 A 198.51.100.7"]);
+    world.judge.publish(&open);
+    assert_eq!(told("listed.example.", v4).await, "NoError listed.example. 30 198.51.100.7");
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn keeps_the_chain_and_nothing_else() {
     let upstream = Scripted::start().await;
     let answers = zone(&[

@@ -222,6 +222,7 @@ async fn listens_by_the_named_interfaces_only() {
             tls: None,
             https: None,
             transparent: false,
+            leads_to: Vec::new(),
             limits: Limits::default(),
         };
         let (judge, resolver) = (Arc::clone(&world.judge), Arc::clone(&world.resolver));

@@ -218,9 +218,15 @@ async fn does_not_start_as_its_own_upstream() {
         Resolver::new(&[upstream], &Trust::web().unwrap(), Arc::clone(&metrics)).unwrap();
     let limits = Limits::default();
     let listen = vec![address];
-    let interfaces = Vec::new();
-    let settings =
-        Settings { listen, interfaces, tls: None, https: None, transparent: false, limits };
+    let settings = Settings {
+        listen,
+        interfaces: Vec::new(),
+        tls: None,
+        https: None,
+        transparent: false,
+        leads_to: Vec::new(),
+        limits,
+    };
     let bound = Server::bind(
         &settings,
         &mut crate::Inherited::default(),

@@ -171,7 +171,7 @@ impl World {
         trust: &Trust,
         limits: Limits,
     ) -> Self {
-        Self::start_as(listen, upstreams, trust, limits, None).await
+        Self::start_as(listen, upstreams, trust, limits, None, Vec::new()).await
     }
 
     /// One for an operator with a NAT64 of this prefix.
@@ -179,7 +179,15 @@ impl World {
         let upstreams = [upstream.url().parse().unwrap()];
         let (trust, limits) = (Trust::web().unwrap(), Limits::default());
         let nat64 = Some(nat64.parse().unwrap());
-        Self::start_as("127.0.0.1:0", &upstreams, &trust, limits, nat64).await
+        Self::start_as("127.0.0.1:0", &upstreams, &trust, limits, nat64, Vec::new()).await
+    }
+
+    /// One whose answers lead to a proxy.
+    pub(super) async fn start_leading_to(proxy: &[&str], upstream: &Scripted) -> Self {
+        let upstreams = [upstream.url().parse().unwrap()];
+        let (trust, limits) = (Trust::web().unwrap(), Limits::default());
+        let leads_to = proxy.iter().map(|address| address.parse().unwrap()).collect();
+        Self::start_as("127.0.0.1:0", &upstreams, &trust, limits, None, leads_to).await
     }
 
     async fn start_as(
@@ -188,6 +196,7 @@ impl World {
         trust: &Trust,
         limits: Limits,
         nat64: Option<Nat64>,
+        leads_to: Vec<IpAddr>,
     ) -> Self {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
@@ -200,8 +209,8 @@ impl World {
         let (identity, certificate) = identity();
         let encrypted = Encrypted { listen: any, identity, steered_port: None };
         let (tls, https) = (Some(encrypted.clone()), Some(encrypted));
-        let interfaces = Vec::new();
-        let settings = Settings { listen, interfaces, tls, https, transparent: false, limits };
+        let (interfaces, transparent) = (Vec::new(), false);
+        let settings = Settings { listen, interfaces, tls, https, transparent, leads_to, limits };
         let (dyn_judge, shared) = (Arc::clone(&judge), Arc::clone(&resolver));
         let server =
             Server::bind(&settings, &mut crate::Inherited::default(), dyn_judge, shared, metrics)

@@ -10,7 +10,8 @@ mod tables;
 mod webhook;
 
 use std::{
-    net::SocketAddr,
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
     ops::Range,
     path::{Path, PathBuf},
     str::FromStr,
@@ -61,6 +62,7 @@ struct Steering {
     mark: u32,
     #[serde(default = "default_mark")]
     table: u32,
+    addresses: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Deserialize)]
@@ -173,15 +175,21 @@ impl SteeringConfig {
             install: false,
             mark: default_mark(),
             table: default_mark(),
+            addresses: Vec::new(),
         }
     }
 }
 
 impl Steering {
     fn check(self, findings: &mut Findings) -> SteeringConfig {
-        let Self { mode, interfaces, install, mark, table } = self;
+        let Self { mode, interfaces, install, mark, table, addresses } = self;
         let interfaces = findings.interfaces(interfaces);
-        if mode != SteeringMode::None && install && interfaces.is_empty() {
+        let addresses = addresses_of(mode, addresses, findings);
+        let steers = match mode {
+            SteeringMode::Tproxy | SteeringMode::Redirect => true,
+            SteeringMode::Dns | SteeringMode::None => false,
+        };
+        if steers && install && interfaces.is_empty() {
             findings.error(
                 "GW0004",
                 0..0,
@@ -192,13 +200,7 @@ impl Steering {
         if mark == 0 || table == 0 {
             findings.error("GW0002", 0..0, "mark and table of the steering must not be 0", None);
         }
-        SteeringConfig {
-            mode,
-            interfaces,
-            install: install && mode != SteeringMode::None,
-            mark,
-            table,
-        }
+        SteeringConfig { mode, interfaces, install: install && steers, mark, table, addresses }
     }
 }
 
@@ -356,6 +358,36 @@ impl Findings {
             self.error("GW0002", text.span(), &message, Some("for example \"5s\" or \"250ms\""));
         }
         parsed
+    }
+}
+
+/// The addresses that DNS answers lead to: some where that is all the steering there is, else none.
+fn addresses_of(
+    mode: SteeringMode,
+    written: Option<Spanned<Vec<Spanned<String>>>>,
+    findings: &mut Findings,
+) -> Vec<IpAddr> {
+    match (mode, written) {
+        (SteeringMode::Dns, Some(written)) if !written.get_ref().is_empty() => {
+            let message = "DNS answers alone steer here: a subscriber that knows an address goes \
+                           around the gateway, unless the network lets it reach nothing else";
+            findings.warning("GW0007", written.span(), message, None);
+            let addresses = written.into_inner().into_iter();
+            addresses.filter_map(|text| findings.parse(text)).collect()
+        }
+        (SteeringMode::Dns, written) => {
+            let span = written.map_or(0..0, |written| written.span());
+            let message = "DNS answers are to lead to the proxy, but its addresses are not named";
+            let help = "name one of each family: addresses = [\"192.0.2.1\", \"2001:db8::1\"]";
+            findings.error("GW0004", span, message, Some(help));
+            Vec::new()
+        }
+        (SteeringMode::Tproxy | SteeringMode::Redirect | SteeringMode::None, Some(written)) => {
+            let message = "`addresses` are for steering by DNS answers alone";
+            findings.error("GW0002", written.span(), message, Some("mode = \"dns\""));
+            Vec::new()
+        }
+        (SteeringMode::Tproxy | SteeringMode::Redirect | SteeringMode::None, None) => Vec::new(),
     }
 }
 

@@ -67,6 +67,42 @@ fn refuses_what_it_cannot_mean() {
 }
 
 #[test]
+fn steering_by_dns_alone_names_its_addresses_and_is_called_weak() {
+    let steering = |lines: &str| {
+        let (before, rest) = SAMPLE.split_once("[steering]").unwrap();
+        let (_, after) = rest.split_once("[dns]").unwrap();
+        format!("{before}[steering]\n{lines}\n[dns]{after}")
+    };
+    let text = steering("mode = \"dns\"\naddresses = [\"192.0.2.1\", \"2001:db8::1\"]");
+    let (config, warnings) = Config::parse(Path::new("gateway.toml"), &text).unwrap();
+    assert_eq!(config.steering.mode, SteeringMode::Dns);
+    assert_eq!(config.steering.addresses.len(), 2);
+    assert!(!config.steering.install);
+    assert!(warnings.iter().any(|found| found.code == "GW0007"), "{warnings:?}");
+    for (lines, code) in [
+        ("mode = \"dns\"", "GW0004"),
+        ("mode = \"dns\"\naddresses = []", "GW0004"),
+        ("mode = \"dns\"\naddresses = [\"a.example\"]", "GW0002"),
+        ("mode = \"none\"\naddresses = [\"192.0.2.1\"]", "GW0002"),
+    ] {
+        assert!(codes(&steering(lines)).contains(&code), "{lines}");
+    }
+}
+
+#[test]
+fn reads_the_proxys_other_ways_in() {
+    let more = "quic = \"inspect\"\nexplicit = [\"0.0.0.0:3128\", \"[::]:3128\"]\n\
+                proxy_protocol = [\"192.0.2.0/28\"]";
+    let text = SAMPLE.replace("quic        = \"reject\"", more);
+    let (config, _) = Config::parse(Path::new("gateway.toml"), &text).unwrap();
+    let proxy = config.proxy.unwrap();
+    assert_eq!(proxy.quic, policy::Quic::Inspect);
+    assert_eq!((proxy.explicit.len(), proxy.balancers.len()), (2, 1));
+    let wrong = text.replace("192.0.2.0/28", "192.0.2.0/33");
+    assert!(codes(&wrong).contains(&"GW0002"));
+}
+
+#[test]
 fn reads_encrypted_listeners_and_limits_of_the_resolver() {
     let more = r#"
 [dns.tls]

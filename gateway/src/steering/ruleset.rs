@@ -44,11 +44,13 @@ pub(super) fn ruleset(
     text.push_str(&match config.mode {
         SteeringMode::Tproxy => tproxy(config, ports, &interfaces)?,
         SteeringMode::Redirect => redirect(ports, &interfaces)?,
-        SteeringMode::None => String::new(),
+        SteeringMode::None | SteeringMode::Dns => String::new(),
     });
     let ours = match config.mode {
         SteeringMode::Tproxy => format!("meta mark {}", config.mark),
-        SteeringMode::Redirect | SteeringMode::None => "ct status dnat".to_owned(),
+        SteeringMode::Redirect | SteeringMode::None | SteeringMode::Dns => {
+            "ct status dnat".to_owned()
+        }
     };
     let asked_directly: String =
         ports.doh.iter().chain(&ports.explicit).map(asked_directly).collect();
@@ -288,6 +290,7 @@ mod tests {
             install: true,
             mark: 7,
             table: 8,
+            addresses: Vec::new(),
         }
     }
 

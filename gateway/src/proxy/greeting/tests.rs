@@ -22,9 +22,8 @@ async fn subscriber_and_destination_are_those_of_the_header() {
         );
     }
     // The port is the one that was connected to at the load balancer.
-    let answer =
-        ask(&bench, &[&header("127.0.0.9:50000", "203.0.113.1:81")[..], &get(LISTED)].concat());
-    assert!(answer.await.starts_with(b"HTTP/1.1 302 "));
+    let request = [&header("127.0.0.9:50000", "203.0.113.1:81")[..], &get(LISTED)].concat();
+    assert!(ask(&bench, &request).await.starts_with(b"HTTP/1.1 302 "));
     assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::PortNotListed)));
 }
 
@@ -48,9 +47,8 @@ async fn load_balancer_that_does_not_say_for_whom_is_refused() {
 async fn header_of_anybody_else_is_no_request() {
     let origin = Origin::start().await;
     let bench = behind(&origin, "192.0.2.0/24");
-    let answer =
-        ask(&bench, &[&header("127.0.0.9:50000", "203.0.113.1:80")[..], &get(LISTED)].concat());
-    assert!(answer.await.starts_with(b"HTTP/1.1 400 "));
+    let request = [&header("127.0.0.9:50000", "203.0.113.1:80")[..], &get(LISTED)].concat();
+    assert!(ask(&bench, &request).await.starts_with(b"HTTP/1.1 400 "));
     assert!(ask(&bench, &get(DENIED)).await.starts_with(b"HTTP/1.1 302 "), "without a header");
 }
 

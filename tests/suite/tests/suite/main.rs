@@ -70,4 +70,6 @@ mod stop;
 #[cfg(test)]
 mod tool;
 #[cfg(test)]
+mod unsteered;
+#[cfg(test)]
 mod upgrade;
