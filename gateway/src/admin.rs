@@ -30,7 +30,7 @@ use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use hook::Hook;
-pub(crate) use listener::AdminError;
+pub(crate) use listener::{AdminError, Listener, Peer};
 pub(crate) use refusals::RefusalCount;
 pub(crate) use token::{Token, TokenError};
 
@@ -40,6 +40,7 @@ use crate::{
     handover::{Inherited, Service, Sockets},
     lift::Lift,
     log::{Audit, Pseudonyms},
+    places::Places,
     proxy::Sessions,
     reload::Reloader,
     sims::Sims,
@@ -107,7 +108,7 @@ impl Readiness {
 
 /// The bound admin listener.
 pub(crate) struct Admin {
-    listener: listener::Listener,
+    listener: Listener,
 }
 
 impl Admin {
@@ -117,7 +118,8 @@ impl Admin {
         inherited: &mut Inherited,
     ) -> Result<Self, AdminError> {
         let socket = inherited.take(Service::Admin, config.listen).pop();
-        Ok(Self { listener: listener::Listener::bind(config, socket)? })
+        let tls = config.tls.as_ref().map(|tls| (&*tls.certificate, &*tls.key));
+        Ok(Self { listener: Listener::bind(config.listen, tls, socket)? })
     }
 
     /// Adds the listening socket to those that a successor gets.
@@ -133,6 +135,10 @@ impl Admin {
 
     /// Serves what `desk` knows until `stop`.
     pub(crate) async fn run(self, desk: Arc<Desk>, stop: CancellationToken) {
-        self.listener.serve(api::routes(desk), stop).await;
+        let places = Places::new(CONNECTIONS, CONNECTIONS);
+        self.listener.serve(api::routes(desk), places, stop).await;
     }
 }
+
+/// Connections at once; further ones are closed.
+const CONNECTIONS: usize = 64;

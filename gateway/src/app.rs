@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin::{Admin, AdminError, Desk, Hook, Readiness, RefusalCount, Token, TokenError},
+    captive::CaptivePortal,
     client::ClientError,
     clock,
     config::{
@@ -52,6 +53,7 @@ pub(crate) struct App {
     proxy: Option<Proxy>,
     ending: Ending,
     admin: Admin,
+    captive: Option<CaptivePortal>,
     desk: Arc<Desk>,
     reloader: Arc<Reloader>,
     watch: Option<Watch>,
@@ -225,7 +227,10 @@ impl App {
             return Err(StartError::NotPublished);
         };
         let admin = Admin::bind(&config.admin, &mut inherited)?;
-        let sockets = sockets(&admin, &dns, proxy.as_ref()).map_err(StartError::PassOn)?;
+        let mut captive = |portal| CaptivePortal::bind(portal, Arc::clone(&court), &mut inherited);
+        let captive = config.captive_portal.as_ref().map(&mut captive).transpose()?;
+        let sockets =
+            sockets(&admin, captive.as_ref(), &dns, proxy.as_ref()).map_err(StartError::PassOn)?;
         let ports = Ports {
             dns: dns.addresses(),
             dot: dns.tls_addresses(),
@@ -234,6 +239,7 @@ impl App {
             https: proxy.as_ref().map(Proxy::https_addresses).unwrap_or_default(),
             quic: proxy.as_ref().map(Proxy::quic_addresses).unwrap_or_default(),
             explicit: proxy.as_ref().map(Proxy::explicit_addresses).unwrap_or_default(),
+            captive: captive.as_ref().map(CaptivePortal::addresses).unwrap_or_default(),
         };
         let GrantConfig { limits, journal } = &config.grants;
         let grants =
@@ -297,6 +303,7 @@ impl App {
             proxy,
             ending,
             admin,
+            captive,
             desk,
             reloader,
             watch,
@@ -315,8 +322,8 @@ impl App {
 
     /// One line with every bound address.
     pub(crate) fn listening(&self) -> String {
-        let Addresses { ports: ports, admin, radius, coa } = &self.addresses;
-        let Ports { dns, dot, doh, http, https, quic, explicit } = ports;
+        let Addresses { ports, admin, radius, coa } = &self.addresses;
+        let Ports { dns, dot, doh, http, https, quic, explicit, captive } = ports;
         let mut line = "listening".to_owned();
         for (service, addresses) in [
             ("dns", dns.as_slice()),
@@ -326,6 +333,7 @@ impl App {
             ("https", https),
             ("quic", quic),
             ("explicit", explicit),
+            ("captive", captive),
             ("radius", radius),
             ("coa", coa),
             ("admin", &[*admin]),
@@ -346,7 +354,7 @@ impl App {
     pub(crate) async fn run(self, mut outside: impl Outside) -> bool {
         let Self { node, dns, proxy, ending, admin, desk, reloader, watch, keeper, radius, .. } =
             self;
-        let Self { audit, steering, sockets, lift, feed, courier, source, .. } = self;
+        let Self { audit, steering, sockets, lift, feed, courier, source, captive, .. } = self;
         let mut serving = JoinSet::new();
         serving.spawn(Arc::clone(&lift).run(feed, ending.stop.clone()));
         serving.spawn(lift.cut_flows(ending.stop.clone()));
@@ -358,6 +366,9 @@ impl App {
         serving.spawn(keeper.run(ending.stop.clone()));
         if let Some(radius) = radius {
             serving.spawn(radius.run(ending.stop.clone()));
+        }
+        if let Some(captive) = captive {
+            serving.spawn(captive.run(ending.stop.clone()));
         }
         if let Some(proxy) = proxy {
             serving.spawn(proxy.run(ending.clone()));
@@ -488,12 +499,20 @@ fn start_successor(sockets: &Sockets, successor: &mut JoinSet<io::Result<u32>>) 
 }
 
 /// Every listening socket, for a successor.
-fn sockets(admin: &Admin, dns: &dns::Server, proxy: Option<&Proxy>) -> io::Result<Sockets> {
+fn sockets(
+    admin: &Admin,
+    captive: Option<&CaptivePortal>,
+    dns: &dns::Server,
+    proxy: Option<&Proxy>,
+) -> io::Result<Sockets> {
     let mut sockets = Sockets::default();
     for socket in dns.sockets()? {
         sockets.add(Service::Dns, SocketAddr::from(([0, 0, 0, 0], 0)), Arc::new(socket));
     }
     admin.pass_on(&mut sockets)?;
+    if let Some(captive) = captive {
+        captive.pass_on(&mut sockets)?;
+    }
     if let Some(proxy) = proxy {
         proxy.pass_on(&mut sockets)?;
     }

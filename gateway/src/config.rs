@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) radius: Option<RadiusConfig>,
     /// What is known of SIMs, and where it is kept.
     pub(crate) state: StateConfig,
+    /// The captive-portal API, if it is served.
+    pub(crate) captive_portal: Option<EncryptedConfig>,
     /// The decision and audit logs.
     pub(crate) log: LogConfig,
     /// Bounded open access.

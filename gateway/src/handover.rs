@@ -28,6 +28,8 @@ use rustix::net::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
     Admin,
+    /// The captive-portal API.
+    Captive,
     /// Every listener of the resolver; which one, the socket itself says.
     Dns,
     Http,
@@ -66,12 +68,13 @@ pub(crate) enum InheritError {
 }
 
 impl Service {
-    const EACH: [Self; 6] =
-        [Self::Admin, Self::Dns, Self::Http, Self::Https, Self::Explicit, Self::Quic];
+    const EACH: [Self; 7] =
+        [Self::Admin, Self::Captive, Self::Dns, Self::Http, Self::Https, Self::Explicit, Self::Quic];
 
     fn label(self) -> &'static str {
         match self {
             Self::Admin => "admin",
+            Self::Captive => "captive",
             Self::Dns => "dns",
             Self::Http => "http",
             Self::Https => "https",

@@ -7,6 +7,7 @@
 mod admin;
 mod app;
 mod aside;
+mod captive;
 mod cli;
 mod client;
 mod clock;
@@ -18,6 +19,7 @@ mod grants;
 mod handover;
 mod lift;
 mod log;
+mod places;
 mod proxy;
 mod radius;
 mod reload;

@@ -16,7 +16,6 @@ mod listener;
 mod meter;
 mod metrics;
 mod outcome;
-mod pending;
 mod pipes;
 pub(crate) mod quic;
 mod quota;
@@ -52,7 +51,7 @@ use self::{
 pub(crate) use self::{
     listener::BindError,
     metrics::Metrics,
-    sessions::{Limits, SessionChange, Sessions, Standing},
+    sessions::{Limits, SessionChange, Sessions, Standing, subscriber_key},
 };
 use crate::handover::{Inherited, Service, Sockets};
 

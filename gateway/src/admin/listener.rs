@@ -1,4 +1,5 @@
-//! The admin listener: plain on loopback, TLS elsewhere; bounded in connections and time.
+//! A listener of the gateway's own pages, the admin API's and the captive-portal API's: plain on
+//! loopback, TLS elsewhere; bounded in connections and time.
 
 use std::{
     fs::File,
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -19,50 +20,57 @@ use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
+use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::config::{AdminConfig, AdminTls};
+use crate::places::Places;
 
-/// The bound admin listener.
-pub(super) struct Listener {
+/// A bound listener.
+pub(crate) struct Listener {
     listener: TcpListener,
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
 }
 
-/// Why the admin API cannot be served.
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Why an API cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
     #[error(
-        "cannot listen on the admin address {address}; if another process has the port, stop it or choose another in [admin]"
+        "cannot listen on {address} for an API; if another process has the port, stop it or choose another in [admin] or [captive_portal]"
     )]
     Bind { address: SocketAddr, source: io::Error },
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} holds no usable PEM of a {kind}", path.display())]
     Pem { path: PathBuf, kind: &'static str },
-    #[error("the admin certificate and key do not work together")]
+    #[error("the certificate and key of an API do not work together")]
     Tls(#[from] rustls::Error),
 }
 
 impl Listener {
     /// Binds, or goes on with the socket of the process before.
-    pub(super) fn bind(
-        config: &AdminConfig,
+    ///
+    /// With certificate and key, TLS is spoken.
+    pub(crate) fn bind(
+        address: SocketAddr,
+        tls: Option<(&Path, &Path)>,
         inherited: Option<OwnedFd>,
     ) -> Result<Self, AdminError> {
-        let failed = |source| AdminError::Bind { address: config.listen, source };
-        let tls = config.tls.as_ref().map(acceptor).transpose()?;
+        let failed = |source| AdminError::Bind { address, source };
+        let tls = tls.map(|(certificate, key)| acceptor(certificate, key)).transpose()?;
         let listener = match inherited {
             Some(socket) => socket.into(),
-            None => std::net::TcpListener::bind(config.listen).map_err(failed)?,
+            None => bound(address).map_err(failed)?,
         };
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
@@ -70,23 +78,24 @@ impl Listener {
         Ok(Self { listener, address, tls })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// The socket once more, for a successor.
-    pub(super) fn copy(&self) -> io::Result<OwnedFd> {
+    pub(crate) fn copy(&self) -> io::Result<OwnedFd> {
         self.listener.as_fd().try_clone_to_owned()
     }
 
-    pub(super) async fn serve(self, routes: Router, stop: CancellationToken) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+    /// Serves `routes` until `stop`; whoever finds no place is closed.
+    pub(crate) async fn serve(self, routes: Router, places: Places, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        while let Some(stream) = self.accept(&stop).await {
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        while let Some((stream, peer)) = self.accept(&stop).await {
+            let Some(place) = places.enter(peer.ip()) else {
                 continue; // dropped: closed at once
             };
-            let (routes, tls, stop) = (routes.clone(), self.tls.clone(), stop.clone());
+            let routes = routes.clone().layer(Extension(Peer(peer)));
+            let (tls, stop) = (self.tls.clone(), stop.clone());
             tasks.spawn(async move {
                 let _place = place;
                 match tls {
@@ -104,14 +113,14 @@ impl Listener {
     }
 
     /// The next connection; `None` once `stop` is asked for. No error ends the listener.
-    async fn accept(&self, stop: &CancellationToken) -> Option<TcpStream> {
+    async fn accept(&self, stop: &CancellationToken) -> Option<(TcpStream, SocketAddr)> {
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return None,
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => return Some(stream),
+                Ok(accepted) => return Some(accepted),
                 Err(error) => {
                     tracing::debug!(%error, "admin accept failed");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -144,15 +153,26 @@ where
     }
 }
 
-fn acceptor(tls: &AdminTls) -> Result<TlsAcceptor, AdminError> {
+/// An IPv6 socket takes no IPv4.
+fn bound(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, AdminError> {
     let pem = |path: &Path, kind| AdminError::Pem { path: path.to_owned(), kind };
-    let certificates = CertificateDer::pem_reader_iter(open(&tls.certificate)?)
+    let certificates = CertificateDer::pem_reader_iter(open(certificate)?)
         .collect::<Result<Vec<_>, _>>()
         .ok()
         .filter(|chain| !chain.is_empty())
-        .ok_or_else(|| pem(&tls.certificate, "certificate"))?;
-    let key = PrivateKeyDer::from_pem_reader(open(&tls.key)?)
-        .map_err(|_| pem(&tls.key, "private key"))?;
+        .ok_or_else(|| pem(certificate, "certificate"))?;
+    let key = PrivateKeyDer::from_pem_reader(open(key)?).map_err(|_| pem(key, "private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -167,8 +187,8 @@ fn open(path: &Path) -> Result<BufReader<File>, AdminError> {
         .map_err(|source| AdminError::Read { path: path.to_owned(), source })
 }
 
-/// Connections at once; further ones are closed.
-const CONNECTIONS: usize = 64;
+/// Connections the kernel keeps until they are accepted.
+const BACKLOG: i32 = 128;
 /// Octets of a request's header.
 const HEADER_MAX: usize = 16 * 1024;
 /// From the first octet of a request's header to its end, and between requests.

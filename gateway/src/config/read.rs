@@ -10,7 +10,6 @@ mod tables;
 mod webhook;
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     ops::Range,
     path::{Path, PathBuf},
@@ -42,6 +41,7 @@ struct Document {
     admin: Admin,
     radius: Option<radius::Radius>,
     state: Option<state::State>,
+    captive_portal: Option<dns::Encrypted>,
     #[serde(default)]
     log: Log,
     #[serde(default)]
@@ -122,6 +122,7 @@ impl Document {
             dns,
             proxy,
             admin,
+            captive_portal,
             radius,
             state,
             log,
@@ -160,6 +161,7 @@ impl Document {
             admin: admin.check(folder, findings),
             radius: radius.map(|radius| radius.check(folder, findings)),
             state: state.map(|state| state.check(folder, findings)).unwrap_or_default(),
+            captive_portal: captive_portal.map(|portal| portal.check(folder, findings)),
             log: log.check(folder, findings),
             grants: grants.check(folder, findings),
             webhook: webhook.check(folder, findings),

@@ -22,12 +22,11 @@ use super::{
     },
     judge, listener,
     outcome::{OurEnd, Outcome, PolicyEnd, SubscriberEnd},
-    pending::Pending,
     pipes::Pipes,
     sessions::Session,
     tls,
 };
-use crate::log::session_id;
+use crate::{log::session_id, places::Places};
 
 /// What a client asks for.
 enum Asked {
@@ -51,9 +50,9 @@ pub(super) async fn serve(
     parts: &Parts,
     http: &HttpService,
     pipes: &Pipes,
-    pending: &Pending,
+    places: &Places,
 ) {
-    let Some(place) = pending.enter(subscriber) else {
+    let Some(place) = places.enter(subscriber) else {
         listener::reset(stream);
         return turned_away(subscriber, Protocol::Http, parts);
     };

@@ -29,9 +29,9 @@ use super::{
     Parts, Protocol, judge,
     metrics::Ignored,
     outcome::{OurEnd, Outcome, SubscriberEnd},
-    pending::Pending,
-    worker::{ACCEPT_PAUSE, spawn},
+    worker::{ACCEPT_PAUSE, PENDING, PENDING_EACH, spawn},
 };
+use crate::places::Places;
 
 pub(super) use socket::{Door, Listener};
 
@@ -59,7 +59,8 @@ pub(super) async fn serve(
     serving: TaskTracker,
 ) {
     let mut paths = Paths { live: HashMap::new(), number: 0 };
-    let pending = Pending::default();
+    // Only this worker counts on its socket, so the lock over the count is always free.
+    let places = Places::new(PENDING, PENDING_EACH);
     let (ended, mut over) = mpsc::unbounded_channel();
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
@@ -91,7 +92,7 @@ pub(super) async fn serve(
             }
             Passed::Nowhere => {}
         }
-        let Some((beginning, sender)) = begin(&door, arrival.path, datagram, &parts, &pending)
+        let Some((beginning, sender)) = begin(&door, arrival.path, datagram, &parts, &places)
         else {
             continue;
         };
@@ -114,7 +115,7 @@ fn begin(
     path: Path,
     datagram: &[u8],
     parts: &Parts,
-    pending: &Pending,
+    places: &Places,
 ) -> Option<(Beginning, Sender<Vec<u8>>)> {
     let subscriber = path.from.ip().to_canonical();
     let destination = door.knows_destinations().then_some(path.to);
@@ -144,7 +145,7 @@ fn begin(
     let limits = judge::class_limits(parts, subscriber);
     let port = destination.map_or_else(|| Protocol::Quic.default_port(), |to| to.port());
     let now = parts.judge.now();
-    let admitted = pending.enter(subscriber).and_then(|place| {
+    let admitted = places.enter(subscriber).and_then(|place| {
         let admission =
             parts.sessions.admit(subscriber, Protocol::Quic, port, destination, limits, now);
         Some((place, admission.ok()?))

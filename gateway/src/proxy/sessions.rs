@@ -523,7 +523,7 @@ fn first_number() -> u64 {
 }
 
 /// A subscriber is one IPv4 address, or one IPv6 /64 (3GPP TS 23.401 section 5.3.1.2.2).
-pub(super) fn subscriber_key(address: IpAddr) -> IpAddr {
+pub(crate) fn subscriber_key(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {

@@ -16,12 +16,12 @@ use super::{
     judge,
     listener::{self, AcceptError, Accepted, Door},
     outcome::{OurEnd, Outcome},
-    pending::Pending,
     pipes::Pipes,
     quic,
     sessions::Session,
     tls,
 };
+use crate::places::Places;
 
 /// What a worker takes along to its thread.
 pub(super) struct Worker {
@@ -168,12 +168,13 @@ fn admitting(
 
 /// Hears what each client wants that knows the gateway as its proxy.
 fn hearing(shared: Arc<Shared>, serving: TaskTracker) -> impl Fn(Accepted) + Clone + Send + 'static {
-    let pending = Pending::default();
+    // Only this worker counts on its socket, so the lock over the count is always free.
+    let places = Places::new(PENDING, PENDING_EACH);
     move |Accepted { stream, subscriber, .. }| {
-        let (shared, pending) = (Arc::clone(&shared), pending.clone());
+        let (shared, places) = (Arc::clone(&shared), places.clone());
         serving.spawn(async move {
             let Shared { parts, http, pipes } = &*shared;
-            explicit::serve(stream, subscriber, parts, http, pipes, &pending).await;
+            explicit::serve(stream, subscriber, parts, http, pipes, &places).await;
         });
     }
 }
@@ -224,6 +225,11 @@ async fn serve(stream: std::net::TcpStream, session: Session, shared: Arc<Shared
 
 /// Pause after a failed accept: without it, running out of descriptors would burn a core.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Those at one socket who have said nothing yet that could be judged; with what each may hold,
+/// about 70 MB.
+pub(super) const PENDING: usize = 1_024;
+/// Of one subscriber.
+pub(super) const PENDING_EACH: usize = 32;
 /// Shorter than what any session waits for.
 const BEAT: Duration = Duration::from_millis(100);
 /// Tasks run before the kernel is asked for more events: asking costs as much as ten of them.

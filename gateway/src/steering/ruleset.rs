@@ -25,6 +25,8 @@ pub(crate) struct Ports {
     pub(crate) quic: Vec<SocketAddr>,
     /// Of the proxy for clients that know it, which is asked by its own address.
     pub(crate) explicit: Vec<SocketAddr>,
+    /// Of the captive-portal API, which is asked by its own address; empty if it is not served.
+    pub(crate) captive: Vec<SocketAddr>,
 }
 
 /// The whole table, with `note` on it; loading it replaces an older one in one step.
@@ -52,8 +54,8 @@ pub(super) fn ruleset(
             "ct status dnat".to_owned()
         }
     };
-    let asked_directly: String =
-        ports.doh.iter().chain(&ports.explicit).map(asked_directly).collect();
+    let asked = ports.doh.iter().chain(&ports.explicit).chain(&ports.captive);
+    let asked_directly: String = asked.map(asked_directly).collect();
     let _ = write!(
         text,
         "

@@ -29,7 +29,7 @@ pub(super) struct Dns {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Encrypted {
+pub(super) struct Encrypted {
     listen: Spanned<Vec<Spanned<String>>>,
     certificate: PathBuf,
     key: PathBuf,
@@ -90,7 +90,7 @@ impl Dns {
 }
 
 impl Encrypted {
-    fn check(self, folder: &Path, findings: &mut Findings) -> EncryptedConfig {
+    pub(super) fn check(self, folder: &Path, findings: &mut Findings) -> EncryptedConfig {
         let Self { listen, certificate, key } = self;
         if listen.get_ref().is_empty() {
             let message = "the encrypted listener has no address to listen on";

@@ -22,9 +22,9 @@ use crate::proxy::{
     meter::{Flow, Meter},
     metrics::Direction,
     outcome::{OriginEnd, Outcome, PolicyEnd, SubscriberEnd},
-    pending::Place,
     sessions::Session,
 };
+use crate::places::Place;
 
 /// A path whose first datagram has been read.
 pub(super) struct Beginning {

@@ -68,6 +68,8 @@ mod start;
 #[cfg(test)]
 mod stop;
 #[cfg(test)]
+mod told;
+#[cfg(test)]
 mod tool;
 #[cfg(test)]
 mod unsteered;

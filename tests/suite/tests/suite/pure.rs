@@ -5,14 +5,19 @@ use std::path::{Path, PathBuf};
 use crate::repository::{files, text};
 
 /// Files and folders that are pure, relative to the top folder.
-const PURE: [&str; 17] = [
+const PURE: [&str; 22] = [
     "policy/src",
     "dns/src/wire.rs",
     "dns/src/plan.rs",
     "dns/src/rates.rs",
     "dns/src/screen.rs",
     "dns/src/special.rs",
+    "gateway/src/proxy/forwarded.rs",
     "gateway/src/proxy/hello.rs",
+    "gateway/src/proxy/http/head.rs",
+    "gateway/src/proxy/quic/initial.rs",
+    "gateway/src/proxy/quic/refusal.rs",
+    "gateway/src/proxy/quic/watch.rs",
     "gateway/src/proxy/retry.rs",
     "gateway/src/proxy/outcome.rs",
     "gateway/src/sims/claim.rs",

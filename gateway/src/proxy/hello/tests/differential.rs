@@ -36,9 +36,9 @@ fn second_oracle(message: &[u8]) -> Option<Vec<String>> {
         return None;
     };
     let (rest, extensions) = parse_tls_client_hello_extensions(hello.ext?).ok()?;
-    let names = extensions.iter().filter_map(|extension| match extension {
-        TlsExtension::SNI(names) => Some(names.iter().map(|(_, name)| *name)),
-        _ => None,
+    let names = extensions.iter().filter_map(|extension| {
+        let TlsExtension::SNI(names) = extension else { return None };
+        Some(names.iter().map(|(_, name)| *name))
     });
     let text = |name: &[u8]| String::from_utf8_lossy(name).to_ascii_lowercase();
     rest.is_empty().then(|| names.flatten().map(text).collect())
