@@ -98,7 +98,11 @@ pub(crate) fn plan<'p>(
             Plan::Portal { family } if is_led => {
                 Plan::Answer(Answer { notice: Some(Notice::Forged), ..at_proxy(family) })
             }
-            plan => plan,
+            plan @ (Plan::Special(_)
+            | Plan::Answer(_)
+            | Plan::Resolve { .. }
+            | Plan::Prefix
+            | Plan::Portal { .. }) => plan,
         },
     }
 }

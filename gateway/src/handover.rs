@@ -68,8 +68,15 @@ pub(crate) enum InheritError {
 }
 
 impl Service {
-    const EACH: [Self; 7] =
-        [Self::Admin, Self::Captive, Self::Dns, Self::Http, Self::Https, Self::Explicit, Self::Quic];
+    const EACH: [Self; 7] = [
+        Self::Admin,
+        Self::Captive,
+        Self::Dns,
+        Self::Http,
+        Self::Https,
+        Self::Explicit,
+        Self::Quic,
+    ];
 
     fn label(self) -> &'static str {
         match self {

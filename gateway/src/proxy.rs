@@ -181,7 +181,8 @@ impl Proxy {
             .collect::<Result<Vec<_>, _>>()?;
         let addresses = steered.iter().chain(&explicit).map(Listener::address).collect();
         let origins = Origins { mark: settings.mark, egress: settings.egress.clone() };
-        let dialer = Dialer::new(addresses, settings.limits.dial_time, origins, Arc::clone(&metrics));
+        let dialer =
+            Dialer::new(addresses, settings.limits.dial_time, origins, Arc::clone(&metrics));
         let parts = Arc::new(Parts {
             judge,
             resolver,
@@ -298,15 +299,16 @@ impl Ending {
         Self { stop, is_replaced, hurry, drain_time, upgrade_time }
     }
 
+    fn is_replaced(&self) -> bool {
+        self.is_replaced.load(Ordering::Acquire)
+    }
+
     fn time(&self) -> Duration {
-        if self.is_replaced.load(Ordering::Acquire) { self.upgrade_time } else { self.drain_time }
+        if self.is_replaced() { self.upgrade_time } else { self.drain_time }
     }
 }
 
 impl Protocol {
-    /// Every protocol.
-    const ALL: [Self; 3] = [Self::Http, Self::Https, Self::Quic];
-
     /// The protocol's name in metrics, logs and decision records.
     pub(crate) fn label(self) -> &'static str {
         match self {

@@ -158,8 +158,7 @@ impl Dialer {
             Err(error) => return Err(DialError::Unresolved(error)),
         };
         let port = snapshot.policy().lab().ports.get(&port).copied().unwrap_or(port);
-        let to =
-            self.screened(resolver.guard(), &addresses, port, lifted(snapshot, rule))?;
+        let to = self.screened(resolver.guard(), &addresses, port, lifted(snapshot, rule))?;
         Ok(Candidates { to, addresses })
     }
 

@@ -3,7 +3,12 @@
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
-use tokio::{io::AsyncReadExt, net::TcpStream, sync::{OwnedSemaphorePermit, Semaphore}, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tokio_util::task::TaskTracker;
 
 use super::{

@@ -62,6 +62,7 @@ pub(crate) struct Sessions {
     open: Shared,
     unjudged: Shared,
     draining: CancellationToken,
+    stopping: CancellationToken,
     parts: Box<[Mutex<Part>]>,
     quotas: Quotas,
     leaving: watch::Leaving,
@@ -186,6 +187,7 @@ impl Sessions {
             open: Shared::default(),
             unjudged: Shared::default(),
             draining: CancellationToken::new(),
+            stopping: CancellationToken::new(),
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
             quotas: Quotas::new(ROOM),
             leaving: watch::Leaving::default(),
@@ -314,9 +316,13 @@ impl Sessions {
         live.into_iter().map(|(_, live)| live).collect()
     }
 
-    /// Asks sessions between two requests to end.
-    pub(super) fn drain(&self) {
+    /// Asks sessions between two requests to end; and where no other process takes this
+    /// one's place, those that may have ended unseen.
+    pub(super) fn drain(&self, is_replaced: bool) {
         self.draining.cancel();
+        if !is_replaced {
+            self.stopping.cancel();
+        }
     }
 
     /// Ends every session.
@@ -476,9 +482,14 @@ impl Session {
         fate.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Waits until the gateway is about to stop.
+    /// Waits until the gateway is about to stop, or was replaced.
     pub(super) async fn draining(&self) {
         self.sessions.draining.cancelled().await;
+    }
+
+    /// Waits until the gateway is about to stop, and nobody takes its place.
+    pub(super) async fn stopping(&self) {
+        self.sessions.stopping.cancelled().await;
     }
 
     /// Closes the session's books.

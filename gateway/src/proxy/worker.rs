@@ -10,8 +10,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Level, debug, debug_span, info, warn};
 
 use super::{
-    Bound, Ending, Parts, Protocol,
-    explicit, greeting,
+    Bound, Ending, Parts, Protocol, explicit, greeting,
     http::HttpService,
     judge,
     listener::{self, AcceptError, Accepted, Door},
@@ -97,7 +96,7 @@ impl Worker {
         let sessions = &self.shared.parts.sessions;
         self.serving.close();
         info!(sessions = self.serving.len(), "worker drains");
-        sessions.drain();
+        sessions.drain(ending.is_replaced());
         let drained = tokio::select! {
             drained = timeout(ending.time(), self.serving.wait()) => drained.is_ok(),
             () = ending.hurry.cancelled() => false,
@@ -131,8 +130,7 @@ async fn accept(
     take: impl Fn(Accepted) + Clone + Send + 'static,
 ) {
     let protocol = door.protocol();
-    let receive =
-        |accepted| greeting::receive(accepted, protocol, &shared.parts, &serving, &take);
+    let receive = |accepted| greeting::receive(accepted, protocol, &shared.parts, &serving, &take);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => return,
@@ -167,7 +165,10 @@ fn admitting(
 }
 
 /// Hears what each client wants that knows the gateway as its proxy.
-fn hearing(shared: Arc<Shared>, serving: TaskTracker) -> impl Fn(Accepted) + Clone + Send + 'static {
+fn hearing(
+    shared: Arc<Shared>,
+    serving: TaskTracker,
+) -> impl Fn(Accepted) + Clone + Send + 'static {
     // Only this worker counts on its socket, so the lock over the count is always free.
     let places = Places::new(PENDING, PENDING_EACH);
     move |Accepted { stream, subscriber, .. }| {

@@ -98,8 +98,7 @@ async fn next_address_is_tried_when_one_fails() {
 #[tokio::test]
 async fn silent_address_does_not_hold_up_the_next() {
     // A full backlog answers nothing: connections to it hang.
-    let silent =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     silent.listen(0).unwrap();
     let hung = silent.local_addr().unwrap().as_socket().unwrap();

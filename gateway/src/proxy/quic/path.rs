@@ -15,16 +15,18 @@ use super::{
     socket::{Path, send},
     watch::{MAX_KEPT, Step, Watch},
 };
-use crate::proxy::{
-    Parts,
-    dial::{Candidates, Counted, Dialer},
-    judge,
-    meter::{Flow, Meter},
-    metrics::Direction,
-    outcome::{OriginEnd, Outcome, PolicyEnd, SubscriberEnd},
-    sessions::Session,
+use crate::{
+    places::Place,
+    proxy::{
+        Parts,
+        dial::{Candidates, Counted, Dialer},
+        judge,
+        meter::{Flow, Meter},
+        metrics::Direction,
+        outcome::{OriginEnd, Outcome, PolicyEnd, SubscriberEnd},
+        sessions::Session,
+    },
 };
-use crate::places::Place;
 
 /// A path whose first datagram has been read.
 pub(super) struct Beginning {
@@ -135,8 +137,8 @@ async fn relay(mut near: Near, mut far: Far<'_>, session: &Session, parts: &Part
     let (dial_time, idle_limit) = (parts.limits.dial_time, parts.limits.idle_limit.min(IDLE_LIMIT));
     let mut tick = ticks(PATIENCE);
     let (mut moves, mut waited, mut quiet) = (false, Duration::ZERO, 0);
-    let mut draining = pin!(session.draining());
-    let mut is_draining = false;
+    let mut stopping = pin!(session.stopping());
+    let mut is_stopping = false;
     loop {
         let flow = tokio::select! {
             step = near.next() => match step {
@@ -175,9 +177,9 @@ async fn relay(mut near: Near, mut far: Far<'_>, session: &Session, parts: &Part
                     },
                 }
             }
-            () = &mut draining, if !is_draining => {
-                is_draining = true;
-                tick = ticks(DRAIN_LIMIT);
+            () = &mut stopping, if !is_stopping => {
+                is_stopping = true;
+                tick = ticks(STOP_LIMIT);
                 continue;
             }
             _ = tick.tick() => {
@@ -194,7 +196,7 @@ async fn relay(mut near: Near, mut far: Far<'_>, session: &Session, parts: &Part
                 quiet = if moves { 0 } else { quiet + 1 };
                 moves = false;
                 // A close is encrypted like everything else: silence is all there is to see.
-                if quiet >= SLICES || (is_draining && quiet > 0) {
+                if quiet >= SLICES || (is_stopping && quiet > 0) {
                     return Outcome::Finished;
                 }
                 continue;
@@ -344,6 +346,6 @@ const SLICES: u32 = 4;
 /// For one address to answer, before the next is tried.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Without a datagram, once the gateway is about to stop.
-const DRAIN_LIMIT: Duration = Duration::from_secs(1);
+const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// Datagrams passed on at a time.
 const BURST: usize = 64;

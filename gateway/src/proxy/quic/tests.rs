@@ -169,7 +169,10 @@ async fn part_of_a_hello_is_given_up_in_time_and_no_subscriber_takes_all_places(
     bench.settled().await;
     let over = bench.outcomes("quic", "us-limit");
     let late = bench.outcomes("quic", "subscriber-malformed");
-    assert!(over >= 16.0 && late > 0.0 && over + late == 80.0, "{over} over the bound, {late} too late");
+    assert!(
+        over >= 16.0 && late > 0.0 && over + late == 80.0,
+        "{over} over the bound, {late} too late"
+    );
     assert_eq!(origin.accepted.load(Ordering::Relaxed), 0);
 }
 

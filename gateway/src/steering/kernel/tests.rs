@@ -71,6 +71,7 @@ fn with_kernel(check: impl FnOnce(Kernel, Arc<Street>)) {
             install: true,
             mark: 7,
             table: 8,
+            addresses: Vec::new(),
         };
         let both = |port: u16| {
             ["0.0.0.0", "[::]"].map(|any| format!("{any}:{port}").parse().unwrap()).to_vec()

@@ -79,6 +79,23 @@ fn subscriber_is_whom_a_trusted_load_balancer_names_and_nobody_else_may() {
     assert_sealed(&world);
 }
 
+#[test]
+fn clients_are_served_by_the_process_that_takes_over() {
+    let world = world("");
+    let successor = world.gateway().upgrade().unwrap();
+    world.gateway().wait_for_end(Sim::PATIENCE).unwrap();
+    for family in Family::BOTH {
+        let hello = Hello::to(LOGIN);
+        let (answer, inside) = connect(&world, 1, family, &connect_to(LOGIN, 443), &hello);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(matches!(inside[..], [22, 3, _, _, _, 2]), "{family}");
+        let request = connect_to(BING, 443);
+        let (answer, _) = connect(&world, 1, family, &request, &hello);
+        assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
+    }
+    successor.stop().unwrap();
+}
+
 /// A world whose gateway is a proxy that its clients know of.
 fn world(more: &str) -> World {
     let mut options = options();

@@ -130,6 +130,37 @@ fn row_22_quic_of_an_inspecting_gateway_that_is_gone_is_refused_at_once() {
 }
 
 #[test]
+fn live_paths_stay_with_a_process_that_is_replaced_and_new_ones_go_to_the_next() {
+    let (world, origin) = world();
+    let live: Vec<_> = Family::BOTH
+        .into_iter()
+        .map(|family| {
+            let (to, trusting) = (at(LOGIN, family, 443), origin.trusted());
+            world.ue(1).namespace().run(async move {
+                let client = Endpoint::client(any(to)).unwrap();
+                let connection = within(&client, trusting, to, LOGIN).await.unwrap();
+                (client, connection)
+            })
+        })
+        .collect();
+    let successor = world.gateway().upgrade().unwrap();
+    for (_, connection) in &live {
+        let connection = connection.clone();
+        let echo = async move { timeout(lab::Sim::PATIENCE, echoed(&connection)).await };
+        assert!(world.ue(1).namespace().run(echo).is_ok(), "a live path was cut");
+    }
+    for family in Family::BOTH {
+        let to = at(LOGIN, family, 443);
+        assert!(connect(&world, to, LOGIN, &origin).is_ok(), "{family}");
+        assert!(is_refusal(&connect(&world, to, BING, &origin)), "{family}");
+    }
+    assert!(world.gateway().is_running(), "it keeps its paths");
+    assert_sealed(&world);
+    world.gateway().kill();
+    successor.stop().unwrap();
+}
+
+#[test]
 fn tls_and_http_go_on_beside_quic() {
     let (world, _origin) = world();
     for family in Family::BOTH {
