@@ -3,7 +3,7 @@
 
 use std::{fs, process::Command};
 
-use lab::{Fetch, Outcome, World};
+use lab::{Fetch, Outcome, Sim, World};
 
 use crate::stage::{
     BING, Family, LOGIN, assert_garden, assert_reached, assert_refused, at, eventually,
@@ -13,23 +13,8 @@ use crate::stage::{
 #[test]
 fn device_learns_that_it_is_captive_and_where_the_portal_is() {
     let world = with_api();
-    let told = |sim: u8, family| {
-        let address = match (sim, family) {
-            (1, family) => gateway_address(family).to_string(),
-            (_, Family::V4) => "100.64.2.1".to_owned(),
-            (_, Family::V6) => "2001:db8:64:2::1".to_owned(),
-        };
-        let host = if address.contains(':') { format!("[{address}]") } else { address };
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--include", "--max-time", "10", "--http1.1", "--cacert"]);
-        curl.arg(world.directory().join("api.pem"));
-        curl.arg("--connect-to").arg(format!("{NAME}:8444:{host}:8444"));
-        curl.arg(format!("https://{NAME}:8444/captive-portal"));
-        let output = world.ue(sim).command(curl).unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    };
     for family in Family::BOTH {
-        let answer = told(1, family);
+        let answer = told(&world, 1, family);
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer}"));
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(head.contains("content-type: application/captive+json"), "{head}");
@@ -40,11 +25,25 @@ fn device_learns_that_it_is_captive_and_where_the_portal_is() {
         });
         assert_eq!(serde_json::from_str::<serde_json::Value>(body).unwrap(), expected);
         // The second SIM's class is open.
-        assert!(told(2, family).ends_with(
+        assert!(told(&world, 2, family).ends_with(
             "{\"captive\":false,\"user-portal-url\":\"https://portal.acme.example/start\"}"
         ));
     }
     assert_garden(&world);
+}
+
+#[test]
+fn device_is_told_the_same_by_the_process_that_takes_over() {
+    let world = with_api();
+    let before = Family::BOTH.map(|family| told(&world, 2, family));
+    let successor = world.gateway().upgrade().unwrap();
+    world.gateway().wait_for_end(Sim::PATIENCE).unwrap();
+    for (before, family) in before.into_iter().zip(Family::BOTH) {
+        let body = |answer: &str| answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        assert!(before.contains("\"captive\":false"), "{before}");
+        assert_eq!(body(&told(&world, 2, family)), body(&before), "{family}");
+    }
+    successor.stop().unwrap();
 }
 
 #[test]
@@ -110,6 +109,23 @@ fn every_denied_request_of_a_class_that_redirects_leads_to_the_portal() {
         }
         assert_reached(LOGIN, &world.ue(1).fetch(&Fetch::http(LOGIN, family)));
     }
+}
+
+/// What the API says to a SIM.
+fn told(world: &World, sim: u8, family: Family) -> String {
+    let address = match (sim, family) {
+        (1, family) => gateway_address(family).to_string(),
+        (_, Family::V4) => "100.64.2.1".to_owned(),
+        (_, Family::V6) => "2001:db8:64:2::1".to_owned(),
+    };
+    let host = if address.contains(':') { format!("[{address}]") } else { address };
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--include", "--max-time", "10", "--http1.1", "--cacert"]);
+    curl.arg(world.directory().join("api.pem"));
+    curl.arg("--connect-to").arg(format!("{NAME}:8444:{host}:8444"));
+    curl.arg(format!("https://{NAME}:8444/captive-portal"));
+    let output = world.ue(sim).command(curl).unwrap();
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A world whose denials on port 80, and whose probes, are answered so.
