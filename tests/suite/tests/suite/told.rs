@@ -156,7 +156,7 @@ fn with_api() -> World {
     let api = "[captive_portal]\nlisten = [\"0.0.0.0:8444\", \"[::]:8444\"]\n\
                certificate = \"api.pem\"\nkey = \"api.key\"\n";
     world.write_settings(&format!("{settings}{api}")).unwrap();
-    let paid = "[[class]]\nname = \"paid\"\npriority = 1\naction = \"open\"\n[[class.match]]\n\
+    let paid = "[[class]]\nname = \"subscribed\"\npriority = 1\naction = \"open\"\n[[class.match]]\n\
                 networks = [\"100.64.2.0/24\", \"2001:db8:64:2::/64\"]\n";
     world.write_policy(&format!("{}{paid}", world.policy_text())).unwrap();
     world.gateway().start().unwrap();
