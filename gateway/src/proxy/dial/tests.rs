@@ -31,7 +31,7 @@ async fn egress_addresses_are_used_in_turn_and_each_port_more_than_once() {
 async fn datagrams_leave_from_an_egress_address_and_are_counted_while_they_may() {
     let egress = vec!["127.0.0.7".parse().unwrap()];
     let dialer = dialer(Vec::new(), Origins { egress, ..Origins::default() });
-    let origin = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let origin = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let (socket, counted) = dialer.datagrams(origin.local_addr().unwrap()).unwrap();
     assert_eq!(socket.local_addr().unwrap().ip().to_string(), "127.0.0.7");
     assert_eq!(dialer.metrics.origin_connections().get(), 1);

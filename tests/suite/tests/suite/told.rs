@@ -1,9 +1,10 @@
 //! What a device in the garden is told by the network itself: the captive-portal API, the page of a
 //! refusal, and the answers to Windows' probes.
 
-use std::{fs, process::Command};
+use std::{fs, io::ErrorKind, net::SocketAddr, process::Command};
 
 use lab::{Fetch, Outcome, Sim, World};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
 
 use crate::stage::{
     BING, Family, LOGIN, assert_garden, assert_reached, assert_refused, at, eventually,
@@ -44,6 +45,28 @@ fn device_is_told_the_same_by_the_process_that_takes_over() {
         assert_eq!(body(&told(&world, 2, family)), body(&before), "{family}");
     }
     successor.stop().unwrap();
+}
+
+#[test]
+fn no_subscriber_takes_the_places_of_others_at_the_api() {
+    let world = with_api();
+    for family in Family::BOTH {
+        let to = SocketAddr::new(gateway_address(family), 8444);
+        let (over, others) = world.ue(1).namespace().run(async move {
+            let mut open = Vec::new();
+            for _ in 0..8 {
+                open.push(TcpStream::connect(to).await.unwrap());
+            }
+            let mut over = TcpStream::connect(to).await.unwrap();
+            let over = timeout(Sim::PATIENCE, over.read(&mut [0])).await.unwrap();
+            let waits = |stream: &TcpStream| {
+                stream.try_read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+            };
+            (over, open.iter().all(waits))
+        });
+        assert!(matches!(over, Ok(0) | Err(_)) && others, "{family}: {over:?}, {others}");
+        assert!(told(&world, 2, family).starts_with("HTTP/1.1 200 "), "{family}");
+    }
 }
 
 #[test]
