@@ -1,13 +1,15 @@
-//! What the benchmarks share: seeded numbers, percentiles, peak memory.
+//! What the benchmarks share: seeded numbers, percentiles, peak memory, loads.
 //!
 //! Benchmarks are run by hand, never by a test: the machines are shared, and a time that is
 //! asserted there fails for no reason. Each prints the figures and the seed they were made with.
 
 #![expect(clippy::expect_used, reason = "a benchmark ends where it cannot go on")]
 
+pub mod api;
 pub mod garden;
 pub mod hello;
 pub mod load;
+pub mod nas;
 pub mod network;
 pub mod origin;
 pub mod policies;

@@ -51,6 +51,16 @@ impl Gateway {
         Self { binary, directory, namespace, running: Mutex::default() }
     }
 
+    /// The gateway of a directory with its two files, without a world around it: it runs where this
+    /// process does.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn at(binary: impl Into<PathBuf>, directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let here = Arc::new(Namespace::here("gw")?);
+        Ok(Self::new(binary.into(), directory.into(), here))
+    }
+
     /// Starts the gateway and waits until it says `READY`. Its log is appended to
     /// [`log_file`](Self::log_file).
     ///
@@ -219,9 +229,15 @@ impl Gateway {
     }
 }
 
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 impl Gateway {
-    /// The time a start may take.
-    pub const READY_LIMIT: Duration = Duration::from_secs(10);
+    /// The time a start may take, with a million bindings to read.
+    pub const READY_LIMIT: Duration = Duration::from_secs(60);
     /// The time a stop may take, draining included.
     pub const STOP_LIMIT: Duration = Duration::from_secs(15);
     /// The time a changed policy file may take to be noticed and put in force.

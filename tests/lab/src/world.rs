@@ -20,6 +20,7 @@ use crate::{
     hits::{HitCount, Hits},
     namespace::Namespace,
     origin::Origin,
+    pgw::Pgw,
     places::place,
     private,
     sim::{Sim, Way},
@@ -152,6 +153,7 @@ pub enum WorldError {
 pub struct World {
     sims: Vec<Sim>,
     gateway: Arc<Gateway>,
+    pgw: Pgw,
     residents: Residents,
     hits: Hits,
     upstream: Upstream,
@@ -220,6 +222,7 @@ impl World {
         }
         let world = Self {
             sims,
+            pgw: Pgw::new(Arc::clone(&gateway)),
             gateway,
             residents,
             hits,
@@ -251,6 +254,12 @@ impl World {
     #[must_use]
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// The operator's packet gateway.
+    #[must_use]
+    pub fn pgw(&self) -> &Pgw {
+        &self.pgw
     }
 
     /// The namespace of the emulated Internet.
