@@ -26,6 +26,7 @@ use crate::{
         WebhookConfig,
     },
     court::Court,
+    gate::Gate,
     grants::{self, Grants, JournalError},
     handover::{InheritError, Inherited, Service, Sockets},
     lift::{self, House, Lift},
@@ -40,7 +41,6 @@ use crate::{
     sims::{Feed, Keeper, KeeperError, KeeperMetrics, Sims},
     steering::{Ports, Steering, SteeringError},
     webhook::{
-        gate::Gate,
         outbox::{Courier, Outbox, OutboxError},
         seal::{Seal, SealError},
     },
@@ -571,6 +571,7 @@ fn listen_for_records(
             name: client.name.clone(),
             secret,
             signed: client.signed,
+            dated: client.dated,
             keeps_without_indicator: client.keeps_without_indicator,
             lifetime: client.lifetime,
             domain: client.domain.clone().unwrap_or_else(|| config.state.domain.clone()),
@@ -578,7 +579,7 @@ fn listen_for_records(
         Ok((client.address, known))
     };
     let clients = wanted.clients.iter().map(client).collect::<Result<_, radius::SecretError>>()?;
-    let clerk = Arc::new(radius::Clerk::new(clients, sims, metrics));
+    let clerk = Arc::new(radius::Clerk::new(clients, sims, metrics, clock::now()));
     Ok(Some(radius::Server::bind(&wanted.listen, &wanted.coa, clerk)?))
 }
 

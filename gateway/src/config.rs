@@ -91,6 +91,8 @@ pub(crate) struct ClientConfig {
     pub(crate) secret_file: PathBuf,
     /// Whether accounting needs a Message-Authenticator.
     pub(crate) signed: bool,
+    /// Whether orders need an Event-Timestamp.
+    pub(crate) dated: bool,
     /// Whether a Stop without 3GPP-Session-Stop-Indicator ends one bearer only.
     pub(crate) keeps_without_indicator: bool,
     /// Seconds without a word until a binding lapses; 0: never.

@@ -90,6 +90,11 @@ impl Gate {
         self.known.insert(id.into(), Seen { signed, body });
     }
 
+    /// Forgets a message that did not count after all: its repetition may.
+    pub(crate) fn forget(&mut self, id: &str) {
+        self.known.remove(id);
+    }
+
     /// Forgets what is outside the window anyhow; a repetition may come as late as that again.
     fn sweep(&mut self, now: Timestamp) {
         if now.duration_since(self.swept) < self.window && self.known.len() < self.limit {

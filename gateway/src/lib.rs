@@ -15,6 +15,7 @@ mod config;
 mod court;
 mod emergency;
 mod files;
+mod gate;
 mod grants;
 mod handover;
 mod lift;

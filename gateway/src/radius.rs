@@ -30,6 +30,8 @@ pub(crate) struct Client {
     pub(crate) secret: Secret,
     /// Whether accounting without Message-Authenticator is refused; orders always need it.
     pub(crate) signed: bool,
+    /// Whether orders without Event-Timestamp are refused.
+    pub(crate) dated: bool,
     /// Whether a Stop without 3GPP-Session-Stop-Indicator ends one bearer only.
     pub(crate) keeps_without_indicator: bool,
     /// Seconds without a word until a binding lapses; 0: never.

@@ -2,6 +2,5 @@
 //!
 //! One comes in when a SIM's state changes at the operator's; one goes out when it changes here.
 
-pub(crate) mod gate;
 pub(crate) mod outbox;
 pub(crate) mod seal;

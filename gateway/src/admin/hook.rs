@@ -22,11 +22,9 @@ use sha2::{Digest, Sha256};
 use super::{Desk, body::octets, problem::Problem, refusals::Refusal};
 use crate::{
     clock,
+    gate::{Arrival, Gate},
     sims::{Identities, Source},
-    webhook::{
-        gate::{Arrival, Gate},
-        seal::Seal,
-    },
+    webhook::seal::Seal,
 };
 
 /// Who may set states by webhook.

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use prometheus::{IntCounterVec, Opts, Registry};
 
 use super::{Desk, problem::Problem};
-use crate::{clock, grants::GrantRefused, sims::InvalidSimId, webhook::gate::NotNew};
+use crate::{clock, gate::NotNew, grants::GrantRefused, sims::InvalidSimId};
 
 /// A refused request.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use policy::SimState;
 use sha2::{Digest, Sha256};
 
@@ -17,7 +17,10 @@ use super::{
     packet::{Code, ErrorCause, Malformed, Packet},
     resets::Resets,
 };
-use crate::sims::{Kind, Record, Refusal, Seconds, SimId, Sims, Source, seconds};
+use crate::{
+    gate::{Gate, NotNew},
+    sims::{Kind, Record, Refusal, Seconds, SimId, Sims, Source, seconds},
+};
 
 /// Takes requests; shared by all RADIUS sockets.
 #[derive(Debug)]
@@ -26,6 +29,8 @@ pub(crate) struct Clerk {
     sims: Arc<Sims>,
     metrics: Metrics,
     replies: Mutex<Replies>,
+    /// Which orders are new.
+    orders: Mutex<Gate>,
     resets: Mutex<Resets>,
 }
 
@@ -72,6 +77,8 @@ enum Dropped {
     #[error("the NAS restarts too often")]
     Resets,
     #[error(transparent)]
+    NotNew(#[from] NotNew),
+    #[error(transparent)]
     Malformed(#[from] Malformed),
     #[error(transparent)]
     Unusable(#[from] Unusable),
@@ -80,9 +87,11 @@ enum Dropped {
 }
 
 impl Clerk {
-    /// A clerk for these senders.
-    pub(crate) fn new(clients: Clients, sims: Arc<Sims>, metrics: Metrics) -> Self {
-        Self { clients, sims, metrics, replies: Mutex::default(), resets: Mutex::default() }
+    /// A clerk for these senders, from `now` on.
+    pub(crate) fn new(clients: Clients, sims: Arc<Sims>, metrics: Metrics, now: Timestamp) -> Self {
+        let orders = Mutex::new(Gate::new(ORDER_WINDOW, ORDERS_MAX, now));
+        let (replies, resets) = Default::default();
+        Self { clients, sims, metrics, replies, orders, resets }
     }
 
     /// The table that records go to.
@@ -125,6 +134,7 @@ impl Clerk {
     pub(crate) fn unstored(&self, pending: &Pending) {
         self.metrics.count("not-stored");
         self.replies().give_up(pending.from, pending.identifier, pending.authenticator);
+        self.orders().forget(&name(pending.authenticator));
     }
 
     fn try_take(
@@ -158,8 +168,14 @@ impl Clerk {
                 Code::Accounting => {
                     self.account(client, &content, now, instant).map(|result| (result, None))
                 }
-                Code::Change => Ok(self.change(&content, now)),
-                Code::Disconnect => Ok(self.disconnect(&content, now)),
+                Code::Change => {
+                    self.admit(client, &content, authenticator, now)?;
+                    Ok(self.change(&content, now))
+                }
+                Code::Disconnect => {
+                    self.admit(client, &content, authenticator, now)?;
+                    Ok(self.disconnect(&content, now))
+                }
             });
         match taken {
             Ok((result, refused)) => {
@@ -225,6 +241,26 @@ impl Clerk {
         Ok(result)
     }
 
+    /// Lets an order in within the window around its Event-Timestamp, and once (RFC 5176 section
+    /// 6.3). Repetitions of the sender's own have their answer from [`Replies`] before.
+    fn admit(
+        &self,
+        client: &Client,
+        content: &Content<'_>,
+        authenticator: [u8; 16],
+        now: Timestamp,
+    ) -> Result<(), Dropped> {
+        let Some(event) = content.event else {
+            return if client.dated { Err(Dropped::Missing) } else { Ok(()) };
+        };
+        let signed = Timestamp::from_second(event.into()).unwrap_or_default();
+        let (name, body) = (name(authenticator), [0; 32]);
+        let mut orders = self.orders();
+        orders.admit(&name, signed, body, now)?;
+        orders.remember(&name, signed, body);
+        Ok(())
+    }
+
     /// Sets the state that Filter-Id names.
     fn change(&self, content: &Content<'_>, now: Timestamp) -> (&'static str, Option<ErrorCause>) {
         let Some(filter) = content.filter else {
@@ -273,6 +309,10 @@ impl Clerk {
         named.all(|other| other == Some(first)).then_some(first)
     }
 
+    fn orders(&self) -> std::sync::MutexGuard<'_, Gate> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn replies(&self) -> std::sync::MutexGuard<'_, Replies> {
         self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -285,6 +325,7 @@ impl Dropped {
             Self::Service => "wrong-port",
             Self::Missing => "missing-attribute",
             Self::Resets => "resets-limited",
+            Self::NotNew(fault) => fault.label(),
             Self::Malformed(fault) => fault.label(),
             Self::Unusable(fault) => fault.label(),
             Self::Refused(refusal) => refusal.label(),
@@ -292,11 +333,21 @@ impl Dropped {
     }
 }
 
+/// What tells an order from all others: its signature.
+fn name(authenticator: [u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(authenticator))
+}
+
 /// The first 64 bits of SHA-256: the same on every node and after every start.
 fn digest(session: &[u8]) -> u64 {
     let digest = Sha256::digest(session);
     digest.first_chunk().copied().map(u64::from_be_bytes).unwrap_or_default()
 }
+
+/// How far an order's time may be from ours (RFC 5176 section 6.3).
+const ORDER_WINDOW: SignedDuration = SignedDuration::from_secs(300);
+/// Orders of two windows that are known again: about 10 MB, 160 a second.
+const ORDERS_MAX: usize = 100_000;
 
 #[cfg(test)]
 mod tests;

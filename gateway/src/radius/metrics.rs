@@ -44,7 +44,7 @@ impl Metrics {
 }
 
 /// What becomes of requests: taken, refused by an answer, or dropped without one.
-const RESULTS: [&str; 28] = [
+const RESULTS: [&str; 31] = [
     "start",
     "interim",
     "stop",
@@ -60,6 +60,9 @@ const RESULTS: [&str; 28] = [
     "wrong-port",
     "missing-attribute",
     "resets-limited",
+    "stale",
+    "replayed",
+    "memory-full",
     "truncated",
     "bad-length",
     "bad-code",

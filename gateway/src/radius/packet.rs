@@ -179,15 +179,16 @@ impl<'p> Packet<'p> {
             reply.extend([MESSAGE_AUTHENTICATOR, 18]);
             reply.extend([0; 16]);
         }
-        if let Some(cause) = refused {
-            reply.extend([ERROR_CAUSE, 6]);
-            reply.extend(u32::from(cause.number()).to_be_bytes());
-        }
         for attribute in self.attributes().filter(|attribute| attribute.kind == PROXY_STATE) {
             // Within a packet's bounds: the request that brought them was.
             let length = u8::try_from(attribute.value.len() + 2).unwrap_or(u8::MAX);
             reply.extend([PROXY_STATE, length]);
             reply.extend(attribute.value);
+        }
+        // What the request brought fits a packet; the cause may be one attribute too many.
+        if let Some(cause) = refused.filter(|_| reply.len() + 6 <= PACKET_MAX) {
+            reply.extend([ERROR_CAUSE, 6]);
+            reply.extend(u32::from(cause.number()).to_be_bytes());
         }
         let length = u16::try_from(reply.len()).unwrap_or(u16::MAX).to_be_bytes();
         put(&mut reply, 2, &length);

@@ -32,6 +32,8 @@ struct Client {
     secret_file: PathBuf,
     #[serde(default)]
     require_message_authenticator: bool,
+    #[serde(default)]
+    require_event_timestamp: bool,
     stop_without_indicator: Option<Spanned<String>>,
     interim: Option<Spanned<String>>,
     domain: Option<String>,
@@ -111,6 +113,7 @@ impl Client {
             address: address.to_canonical(),
             secret_file: folder.join(self.secret_file),
             signed: self.require_message_authenticator,
+            dated: self.require_event_timestamp,
             keeps_without_indicator: keeps,
             lifetime,
             domain: self.domain,

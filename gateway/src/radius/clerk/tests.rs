@@ -14,13 +14,15 @@ fn clerk(signed: bool, keeps: bool) -> Clerk {
         name: "pgw-1".to_owned(),
         secret: Secret::new(SECRET).unwrap(),
         signed,
+        dated: false,
         keeps_without_indicator: keeps,
         lifetime: 5400,
         domain: HOME.to_owned(),
     };
     let clients = [("192.0.2.10".parse().unwrap(), client)].into();
     let sims = Arc::new(Sims::new(Bounds::default(), HOME));
-    Clerk::new(clients, sims, Metrics::register(&prometheus::Registry::new()).unwrap())
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    Clerk::new(clients, sims, metrics, clock::now())
 }
 
 fn imsi(text: &str) -> Vec<u8> {

@@ -96,6 +96,30 @@ fn the_longest_packet_is_read() {
     assert!(Packet::parse(&packet).is_ok(), "padding");
 }
 
+/// The stored inputs of the fuzz target, an order among them that leaves no room for a cause.
+#[test]
+fn answers_stored_fuzz_inputs_within_bounds_and_with_their_states() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fuzz/corpus/radius");
+    let states = |packet: &Packet<'_>| -> Vec<Vec<u8>> {
+        let states = packet.attributes().filter(|attribute| attribute.kind == PROXY_STATE);
+        states.map(|attribute| attribute.value.to_vec()).collect()
+    };
+    let mut read = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let octets = std::fs::read(entry.unwrap().path()).unwrap();
+        let Ok(packet) = Packet::parse(&octets) else { continue };
+        read += 1;
+        let _ = super::super::content::Content::read(&packet);
+        for refused in [None, Some(ErrorCause::NotFound)] {
+            let mut reply = packet.reply(&secret(), refused);
+            assert!(reply.len() <= PACKET_MAX, "{} octets", reply.len());
+            reply[0] = 4;
+            assert_eq!(states(&Packet::parse(&reply).unwrap()), states(&packet));
+        }
+    }
+    assert!(read >= 10, "{read} inputs");
+}
+
 #[test]
 fn replies_carry_every_proxy_state_in_order_and_their_own_signatures() {
     let states: [(u8, &[u8]); 3] = [(33, b"a"), (40, &[0, 0, 0, 3]), (33, b"b")];

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::repository::{files, text};
 
 /// Files and folders that are pure, relative to the top folder.
-const PURE: [&str; 22] = [
+const PURE: [&str; 26] = [
     "policy/src",
     "dns/src/wire.rs",
     "dns/src/plan.rs",
@@ -20,13 +20,17 @@ const PURE: [&str; 22] = [
     "gateway/src/proxy/quic/watch.rs",
     "gateway/src/proxy/retry.rs",
     "gateway/src/proxy/outcome.rs",
+    "gateway/src/radius/content.rs",
+    "gateway/src/radius/packet.rs",
     "gateway/src/sims/claim.rs",
     "gateway/src/sims/identity.rs",
     "gateway/src/sims/ledger.rs",
+    "gateway/src/sims/mapping.rs",
     "gateway/src/sims/names.rs",
     "gateway/src/sims/prefix.rs",
     "gateway/src/sims/record.rs",
     "gateway/src/sims/registry.rs",
+    "gateway/src/sims/rows.rs",
     "gateway/src/sims/table.rs",
 ];
 
