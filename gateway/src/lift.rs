@@ -105,8 +105,8 @@ impl Lift {
         if networks.is_empty() {
             return Ok(());
         }
-        if let (Some(sessions), Some(snapshot)) = (&self.sessions, self.court.snapshot()) {
-            sessions.rejudge(&snapshot, &*self.court);
+        if let Some(sessions) = &self.sessions {
+            sessions.rejudge_behind(&networks, &*self.court);
         }
         let Some(steering) = self.steering.as_ref().map(Arc::clone) else { return Ok(()) };
         blocking(move || steering.refresh(&networks)).await

@@ -307,10 +307,15 @@ impl Sessions {
     /// Every live session in the order of opening; copied out, so that accepting goes on while
     /// 100,000 sessions are judged.
     fn live(&self) -> Vec<Arc<Live>> {
-        let mut live: Vec<(u64, Arc<Live>)> = Vec::with_capacity(self.count());
+        self.live_where(|_| true)
+    }
+
+    fn live_where(&self, is_wanted: impl Fn(&Live) -> bool) -> Vec<Arc<Live>> {
+        let mut live: Vec<(u64, Arc<Live>)> = Vec::new();
         for part in &self.parts {
             let part = part.lock().unwrap_or_else(PoisonError::into_inner);
-            live.extend(part.iter().map(|(number, live)| (*number, Arc::clone(live))));
+            let wanted = part.iter().filter(|(_, live)| is_wanted(live));
+            live.extend(wanted.map(|(number, live)| (*number, Arc::clone(live))));
         }
         live.sort_unstable_by_key(|(number, _)| *number);
         live.into_iter().map(|(_, live)| live).collect()

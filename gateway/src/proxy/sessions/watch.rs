@@ -2,11 +2,12 @@
 //! subscriber.
 
 use std::{
-    net::IpAddr,
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
+use ipnet::IpNet;
 use policy::{OnDenial, Snapshot, Subject};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,14 +26,23 @@ impl Sessions {
         self.judge_again(&self.live(), snapshot, judge)
     }
 
-    /// Judges the live sessions of whoever is behind `address` again, because its SIM, its class
-    /// or its grants are others than before. Says how many were denied.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for what learns of SIMs and grants"))]
-    pub(crate) fn rejudge_subscriber(&self, address: IpAddr, judge: &dyn dns::Judge) -> usize {
+    /// Judges the live sessions of whoever is behind `networks` again, because their SIMs, classes
+    /// or grants are others than before. Says how many were denied.
+    pub(crate) fn rejudge_behind(&self, networks: &[IpNet], judge: &dyn dns::Judge) -> usize {
         let Some(snapshot) = judge.snapshot() else { return 0 };
-        let key = subscriber_key(address);
-        let mut live = self.live();
-        live.retain(|live| subscriber_key(live.subscriber) == key);
+        let own: HashSet<_> =
+            networks.iter().map(|network| subscriber_key(network.network())).collect();
+        // Delegated prefixes: several subscribers' worth of addresses.
+        let wide: Vec<_> = networks
+            .iter()
+            .filter(|network| {
+                subscriber_key(network.network()) != subscriber_key(network.broadcast())
+            })
+            .collect();
+        let live = self.live_where(|live| {
+            own.contains(&subscriber_key(live.subscriber))
+                || wide.iter().any(|network| network.contains(&live.subscriber))
+        });
         self.judge_again(&live, &snapshot, judge)
     }
 

@@ -193,14 +193,15 @@ async fn one_subscriber_is_judged_again_and_no_other() {
     let terms = Terms::new(origin.address.port());
     let bench = Bench::with(&terms, limits());
     let mut session = within(bench.tls(LISTED, &origin)).await.unwrap();
-    let (own, other) = ("127.0.0.1".parse().unwrap(), "127.0.0.9".parse().unwrap());
-    assert_eq!(bench.sessions.rejudge_subscriber(own, &*bench.judge), 0, "nothing changed");
+    let judge_again =
+        |network: &str| bench.sessions.rejudge_behind(&[network.parse().unwrap()], &*bench.judge);
+    assert_eq!(judge_again("127.0.0.1/32"), 0, "nothing changed");
     bench.judge.publish(&Terms { listed: false, ..terms }, 2);
-    assert_eq!(bench.sessions.rejudge_subscriber(other, &*bench.judge), 0);
-    assert_eq!(bench.sessions.rejudge_subscriber(own, &*bench.judge), 1);
+    assert_eq!(judge_again("127.0.0.9/32"), 0);
+    assert_eq!(judge_again("127.0.0.1/32"), 1);
     assert!(within(session.read(&mut [0])).await.is_err());
     bench.judge.withdraw();
-    assert_eq!(bench.sessions.rejudge_subscriber(own, &*bench.judge), 0);
+    assert_eq!(judge_again("127.0.0.1/32"), 0);
 }
 
 #[tokio::test]
