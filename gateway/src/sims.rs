@@ -27,6 +27,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use ipnet::IpNet;
@@ -341,6 +342,8 @@ pub(crate) fn seconds(at: Timestamp) -> Seconds {
     Seconds(u32::try_from(at.as_second().max(1)).unwrap_or(u32::MAX))
 }
 
+/// How long a change may take to be stored before its sender had better send it again.
+pub(crate) const STORE_TIME: Duration = Duration::from_secs(5);
 /// The routing domain of traffic and NAS that name none.
 pub(crate) const HOME: &str = "default";
 /// What stands for a NAS where a person or a system gave the order.

@@ -20,6 +20,7 @@ pub(super) enum Refusal {
     Kernel(String),
     NoSteering,
     NotNew(NotNew),
+    NotStored,
     TooLarge(String),
     UnknownBinding,
     UnknownSim,
@@ -44,6 +45,7 @@ impl Refusal {
             Self::Kernel(_) => "kernel",
             Self::NoSteering => "no-steering",
             Self::NotNew(not_new) => not_new.label(),
+            Self::NotStored => "not-stored",
             Self::TooLarge(_) => "too-large",
             Self::UnknownBinding => "unknown-binding",
             Self::UnknownSim => "unknown-sim",
@@ -87,6 +89,10 @@ impl Refusal {
                     NotNew::Full { .. } => Status::SERVICE_UNAVAILABLE,
                 };
                 (status, "not a new message", not_new.to_string())
+            }
+            Self::NotStored => {
+                let detail = "the change holds on this node, and its store did not take it in time: send it again";
+                (Status::SERVICE_UNAVAILABLE, "not stored", detail.to_owned())
             }
             Self::TooLarge(detail) => {
                 (Status::PAYLOAD_TOO_LARGE, "the body cannot be read", detail)
@@ -153,7 +159,7 @@ impl Desk {
 }
 
 /// Every name that [`Refusal::label`] gives, but those of grants.
-const LABELS: [&str; 16] = [
+const LABELS: [&str; 17] = [
     "already-open",
     "bad-address",
     "bad-body",
@@ -169,6 +175,7 @@ const LABELS: [&str; 16] = [
     "unknown-binding",
     "unknown-sim",
     "memory-full",
+    "not-stored",
     "kernel",
 ];
 const REFUSED: &str = "postern_sim_requests_refused_total";

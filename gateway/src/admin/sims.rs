@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use policy::{Action, Identity, SimState, Subject, Subscriber};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{
     Desk,
@@ -26,7 +27,7 @@ use crate::{
     clock,
     grants::Grant,
     log::Event,
-    sims::{Identities, SimId, SimView, Source, StateChange},
+    sims::{Identities, STORE_TIME, SimId, SimView, Source, StateChange},
     webhook::outbox::Message,
 };
 
@@ -197,12 +198,17 @@ impl Desk {
         Ok(before)
     }
 
-    /// Makes kernel and sessions agree with the table before the call is answered.
+    /// Makes kernel and sessions agree with the table, and waits until what changed is stored,
+    /// before the call is answered.
     pub(super) async fn settle(&self, networks: Vec<ipnet::IpNet>) -> Result<(), Problem> {
+        let mark = self.sims().mark();
         self.lift
             .settle(networks)
             .await
-            .map_err(|error| self.refuse(Refusal::Kernel(error.to_string())))
+            .map_err(|error| self.refuse(Refusal::Kernel(error.to_string())))?;
+        timeout(STORE_TIME, self.sims().stored(mark))
+            .await
+            .map_err(|_| self.refuse(Refusal::NotStored))
     }
 
     /// Tells other systems of a change.

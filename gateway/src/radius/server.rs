@@ -4,7 +4,6 @@ use std::{
     io::{self, ErrorKind},
     net::{SocketAddr, UdpSocket as StdSocket},
     sync::Arc,
-    time::Duration,
 };
 
 use tokio::{net::UdpSocket, sync::mpsc, task::JoinSet, time::timeout};
@@ -14,7 +13,7 @@ use super::{
     clerk::{Answer, Clerk, Pending, Service},
     packet::PACKET_MAX,
 };
-use crate::clock;
+use crate::{clock, sims::STORE_TIME};
 
 /// Every RADIUS socket, bound.
 #[derive(Debug)]
@@ -140,6 +139,4 @@ fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
 const BATCH: usize = 256;
 /// Replies that wait for the store; beyond, records are not answered.
 const PENDING_MAX: usize = 65_536;
-/// How long a record may take to be stored before its sender had better send it again.
-const STORE_TIME: Duration = Duration::from_secs(5);
 const RECEIVE_BUFFER: usize = 4 << 20;
