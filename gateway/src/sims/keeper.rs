@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +42,7 @@ pub(crate) struct KeeperMetrics {
     sims: IntGauge,
     healthy: IntGauge,
     stale: IntGauge,
+    skew: Gauge,
     commits: Histogram,
     loads: IntCounterVec,
 }
@@ -158,6 +159,7 @@ impl Keeper {
                     tracing::info!("the store takes changes");
                 }
                 self.metrics.healthy.set(1);
+                self.metrics.skew.set(store.skew());
                 self.sims.journal.done(self.unsaved.mark);
                 self.unsaved.rows.clear();
                 if retried {
@@ -261,6 +263,10 @@ impl KeeperMetrics {
                 STALE,
                 "Whether the store is away for so long that every subscriber counts as unknown.",
             )?,
+            skew: Gauge::new(
+                SKEW,
+                "Seconds that this node's clock is ahead of the shared store's; 0 without one.",
+            )?,
             commits: Histogram::with_opts(
                 HistogramOpts::new(COMMITS, "Time the store took for a batch of changes.")
                     .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0]),
@@ -274,6 +280,7 @@ impl KeeperMetrics {
         registry.register(Box::new(metrics.sims.clone()))?;
         registry.register(Box::new(metrics.healthy.clone()))?;
         registry.register(Box::new(metrics.stale.clone()))?;
+        registry.register(Box::new(metrics.skew.clone()))?;
         registry.register(Box::new(metrics.commits.clone()))?;
         registry.register(Box::new(metrics.loads.clone()))?;
         for result in ["taken", "refused", "unreadable"] {
@@ -298,6 +305,7 @@ const ABSENT: (SystemTime, u64) = (SystemTime::UNIX_EPOCH, u64::MAX);
 const BINDINGS: &str = "postern_bindings";
 const SIMS: &str = "postern_sims";
 const HEALTHY: &str = "postern_store_healthy";
+const SKEW: &str = "postern_store_clock_skew_seconds";
 const STALE: &str = "postern_store_stale";
 const COMMITS: &str = "postern_store_commit_seconds";
 const LOADS: &str = "postern_mapping_loads_total";

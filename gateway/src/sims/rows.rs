@@ -118,6 +118,19 @@ impl Row {
             Self::Sim(_) | Self::Nas(_) | Self::Grant(_) => None,
         }
     }
+
+    /// Whether it tells of a time to come, as a node does whose clock is ahead: that would outrank
+    /// everything until then.
+    pub(crate) fn is_ahead(&self, now: Seconds) -> bool {
+        let bound = now.0.saturating_add(AHEAD_MAX);
+        match self {
+            Self::Address(row) => row.claims.iter().any(|claim| {
+                claim.started.max(claim.asserted).max(claim.stopped).max(claim.seen) > bound
+            }),
+            Self::Nas(row) => row.reset > bound,
+            Self::Sim(_) | Self::Grant(_) => false,
+        }
+    }
 }
 
 impl Ledger {
@@ -292,3 +305,6 @@ impl TryFrom<&IdentitiesRow> for Identities {
         })
     }
 }
+
+/// Seconds that clocks of nodes may differ by.
+const AHEAD_MAX: u32 = 5;

@@ -29,6 +29,14 @@ pub(crate) enum StoreError {
 }
 
 impl Store {
+    /// Seconds that our clock is ahead of the store's, where the store has one.
+    pub(super) fn skew(&self) -> f64 {
+        match self {
+            Self::Embedded(_) => 0.0,
+            Self::Redis(store) => store.skew(),
+        }
+    }
+
     /// Writes a batch, whole.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use crate::{
     sims::{
         Sims,
         rows::{Batch, Row},
+        seconds,
     },
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct Password(pub(crate) String);
 pub(crate) struct Redis {
     config: Arc<RedisConfig>,
     connection: Option<(MultiplexedConnection, String)>,
+    /// Seconds that our clock is ahead of the server's.
+    skew: f64,
     /// Tells the follower that the server may have lost something.
     lost: Arc<Notify>,
     /// Follows the stream as long as this lives.
@@ -100,7 +103,12 @@ impl Redis {
         };
         let mut follower = JoinSet::new();
         follower.spawn(follow(Arc::clone(&config), sims, Arc::clone(&lost), began));
-        Self { config, connection: None, lost, _follower: follower }
+        Self { config, connection: None, skew: 0.0, lost, _follower: follower }
+    }
+
+    /// Seconds that our clock is ahead of the server's, as of the last commit.
+    pub(crate) fn skew(&self) -> f64 {
+        self.skew
     }
 
     /// Writes a batch; an empty one asks whether the server is there.
@@ -124,10 +132,10 @@ impl Redis {
             self.connection = Some((connection, guard));
         }
         let Some((connection, guard)) = &mut self.connection else { return Ok(()) };
-        if batch.rows.is_empty() {
-            return Ok(cmd("PING").query_async(connection).await?);
-        }
-        let now = clock::now().as_second();
+        let (seconds, micros): (i64, i64) = cmd("TIME").query_async(connection).await?;
+        let now = clock::now();
+        self.skew = (now.as_microsecond() - seconds * 1_000_000 - micros) as f64 / 1e6;
+        let now = now.as_second();
         for rows in batch.rows.chunks(PIPELINE) {
             let mut pipeline = Pipeline::new();
             for (key, row) in rows {
@@ -198,7 +206,7 @@ async fn follow_once(
         if let Some(entry) = entries.last() {
             last.clone_from(&entry.id);
         }
-        sims.merge(&rows, clock::now());
+        merge(sims, rows);
         // Entries that were cut off the stream before they were read are found here.
         if clock::monotonic() >= until_reading {
             read_all(&mut connection, config, sims).await?;
@@ -289,10 +297,7 @@ async fn read_all(
                     .flatten()
                     .filter_map(|text| serde_json::from_str(text).ok())
                     .collect();
-                let refused = sims.merge(&rows, clock::now());
-                if refused > 0 {
-                    tracing::error!(refused, "rows of the shared state were left out");
-                }
+                merge(sims, rows);
             }
             cursor = next;
             if cursor == "0" {
@@ -301,6 +306,16 @@ async fn read_all(
         }
     }
     Ok(())
+}
+
+fn merge(sims: &Sims, mut rows: Vec<Row>) {
+    let (now, all) = (clock::now(), rows.len());
+    rows.retain(|row| !row.is_ahead(seconds(now)));
+    let ahead = all - rows.len();
+    let refused = sims.merge(&rows, now);
+    if refused + ahead > 0 {
+        tracing::error!(refused, ahead, "rows of the shared state were left out");
+    }
 }
 
 fn stream(config: &RedisConfig) -> String {
