@@ -38,7 +38,7 @@ use crate::{
         WatchError,
     },
     signature::KeyError,
-    sims::{Feed, Keeper, KeeperError, KeeperMetrics, Sims},
+    sims::{Feed, Keeper, KeeperError, KeeperMetrics, Sims, Transfer},
     steering::{Ports, Steering, SteeringError},
     webhook::{
         outbox::{Courier, Outbox, OutboxError},
@@ -59,6 +59,7 @@ pub(crate) struct App {
     watch: Option<Watch>,
     source: Option<PolicySource>,
     keeper: Keeper,
+    transfer: Transfer,
     radius: Option<radius::Server>,
     audit: Arc<Audit>,
     steering: Option<Arc<Steering>>,
@@ -172,8 +173,11 @@ impl App {
         intake.check().await?;
         // Who was known before is known again before the first question.
         let metrics = KeeperMetrics::register(&registry)?;
-        let keeper = Keeper::open(&config.state, Arc::clone(&sims), metrics).await?;
-        let radius = listen_for_records(&config, sims, &registry)?;
+        let given = inherited.take_state()?;
+        let (keeper, transfer) =
+            Keeper::open(&config.state, Arc::clone(&sims), metrics, &given).await?;
+        drop(given);
+        let radius = listen_for_records(&config, sims, &registry, &mut inherited)?;
         let dns_settings = dns::Settings {
             listen: config.dns.listen.clone(),
             interfaces: config.dns.interfaces.clone(),
@@ -229,8 +233,8 @@ impl App {
         let admin = Admin::bind(&config.admin, &mut inherited)?;
         let mut captive = |portal| CaptivePortal::bind(portal, Arc::clone(&court), &mut inherited);
         let captive = config.captive_portal.as_ref().map(&mut captive).transpose()?;
-        let sockets =
-            sockets(&admin, captive.as_ref(), &dns, proxy.as_ref()).map_err(StartError::PassOn)?;
+        let sockets = sockets(&admin, captive.as_ref(), &dns, proxy.as_ref(), radius.as_ref());
+        let sockets = sockets.map_err(StartError::PassOn)?;
         let ports = Ports {
             dns: dns.addresses(),
             dot: dns.tls_addresses(),
@@ -309,6 +313,7 @@ impl App {
             watch,
             source,
             keeper,
+            transfer,
             radius,
             audit,
             steering,
@@ -354,7 +359,8 @@ impl App {
     pub(crate) async fn run(self, mut outside: impl Outside) -> bool {
         let Self { node, dns, proxy, ending, admin, desk, reloader, watch, keeper, radius, .. } =
             self;
-        let Self { audit, steering, sockets, lift, feed, courier, source, captive, .. } = self;
+        let Self { audit, steering, sockets, transfer, lift, feed, courier, source, captive, .. } =
+            self;
         let mut serving = JoinSet::new();
         serving.spawn(Arc::clone(&lift).run(feed, ending.stop.clone()));
         serving.spawn(lift.cut_flows(ending.stop.clone()));
@@ -401,7 +407,9 @@ impl App {
                         break;
                     }
                     Wish::Reload => drop(reloader.reload(Trigger::Signal, false).await),
-                    Wish::Upgrade if successor.is_empty() => start_successor(&sockets, &mut successor),
+                    Wish::Upgrade if successor.is_empty() => {
+                        start_successor(&sockets, &transfer, &mut successor);
+                    }
                     Wish::Upgrade => tracing::warn!("an upgrade is under way already"),
                 },
                 Some(ended) = successor.join_next() => match ended {
@@ -488,12 +496,17 @@ pub(crate) enum Wish {
 }
 
 /// Starts another process, and tells its number once it serves.
-fn start_successor(sockets: &Sockets, successor: &mut JoinSet<io::Result<u32>>) {
-    let sockets = sockets.clone();
+fn start_successor(
+    sockets: &Sockets,
+    transfer: &Transfer,
+    successor: &mut JoinSet<io::Result<u32>>,
+) {
+    let (sockets, transfer) = (sockets.clone(), transfer.clone());
     successor.spawn_blocking(move || {
         let mut successor = sockets.start_successor()?;
         tracing::info!(pid = successor.pid(), "a successor starts");
-        successor.wait_until_it_serves()?;
+        let serves = successor.wait_until_it_serves(|| transfer.give());
+        serves.inspect_err(|_| transfer.take_back())?;
         Ok(successor.pid())
     });
 }
@@ -504,6 +517,7 @@ fn sockets(
     captive: Option<&CaptivePortal>,
     dns: &dns::Server,
     proxy: Option<&Proxy>,
+    radius: Option<&radius::Server>,
 ) -> io::Result<Sockets> {
     let mut sockets = Sockets::default();
     for socket in dns.sockets()? {
@@ -515,6 +529,9 @@ fn sockets(
     }
     if let Some(proxy) = proxy {
         proxy.pass_on(&mut sockets)?;
+    }
+    if let Some(radius) = radius {
+        radius.pass_on(&mut sockets)?;
     }
     Ok(sockets)
 }
@@ -562,6 +579,7 @@ fn listen_for_records(
     config: &Config,
     sims: Arc<Sims>,
     registry: &Registry,
+    inherited: &mut Inherited,
 ) -> Result<Option<radius::Server>, StartError> {
     let metrics = radius::Metrics::register(registry)?;
     let Some(wanted) = &config.radius else { return Ok(None) };
@@ -580,7 +598,7 @@ fn listen_for_records(
     };
     let clients = wanted.clients.iter().map(client).collect::<Result<_, radius::SecretError>>()?;
     let clerk = Arc::new(radius::Clerk::new(clients, sims, metrics, clock::now()));
-    Ok(Some(radius::Server::bind(&wanted.listen, &wanted.coa, clerk)?))
+    Ok(Some(radius::Server::bind(&wanted.listen, &wanted.coa, clerk, inherited)?))
 }
 
 fn encrypted(

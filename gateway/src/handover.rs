@@ -4,7 +4,8 @@
 //! The sockets are the same in both processes: no connection that waits in one is lost, and no
 //! address is free for a moment. Until the new process says that it serves, nothing changes for
 //! the old one; if it never does, the old one goes on. The two speak over the new one's standard
-//! input.
+//! input. Once the new one has read its settings it asks for what the old one knows of SIMs, and
+//! from then on the old one confirms no change of that.
 
 use std::{
     collections::VecDeque,
@@ -30,6 +31,8 @@ pub(crate) enum Service {
     Admin,
     /// The captive-portal API.
     Captive,
+    /// Orders by RADIUS.
+    Coa,
     /// Every listener of the resolver; which one, the socket itself says.
     Dns,
     Http,
@@ -37,15 +40,22 @@ pub(crate) enum Service {
     /// The proxy for clients that know it.
     Explicit,
     Quic,
+    /// Accounting by RADIUS.
+    Radius,
 }
 
 /// Every listening socket of this process, to be passed on.
 #[derive(Clone, Default)]
 pub(crate) struct Sockets(Vec<(Service, SocketAddr, Arc<OwnedFd>)>);
 
-/// Listening sockets of the process before, each until somebody takes it.
+/// What the process before passes on; nothing where there was none.
 #[derive(Debug, Default)]
-pub(crate) struct Inherited(VecDeque<(Service, SocketAddr, OwnedFd)>);
+pub(crate) struct Inherited {
+    /// Listening sockets, each until somebody takes it.
+    sockets: VecDeque<(Service, SocketAddr, OwnedFd)>,
+    /// Whether it tells what it knows of SIMs when it is asked.
+    has_state: bool,
+}
 
 /// The old process's line to the new one.
 pub(crate) struct Successor {
@@ -65,28 +75,35 @@ pub(crate) enum InheritError {
         /// Its words.
         said: String,
     },
+    /// The running gateway does not tell what it knows.
+    #[error("the running gateway does not tell what it knows of SIMs")]
+    NoState(#[source] io::Error),
 }
 
 impl Service {
-    const EACH: [Self; 7] = [
+    const EACH: [Self; 9] = [
         Self::Admin,
         Self::Captive,
+        Self::Coa,
         Self::Dns,
         Self::Http,
         Self::Https,
         Self::Explicit,
         Self::Quic,
+        Self::Radius,
     ];
 
     fn label(self) -> &'static str {
         match self {
             Self::Admin => "admin",
             Self::Captive => "captive",
+            Self::Coa => "coa",
             Self::Dns => "dns",
             Self::Http => "http",
             Self::Https => "https",
             Self::Explicit => "explicit",
             Self::Quic => "quic",
+            Self::Radius => "radius",
         }
     }
 }
@@ -132,6 +149,7 @@ impl Sockets {
             passed.push(SendAncillaryMessage::ScmRights(&sockets));
             sendmsg(line, &[io::IoSlice::new(text.as_bytes())], &mut passed, SendFlags::NOSIGNAL)?;
         }
+        send(line, STATE, SendFlags::NOSIGNAL)?;
         send(line, END, SendFlags::NOSIGNAL)?;
         Ok(())
     }
@@ -143,22 +161,45 @@ impl Successor {
         self.child.id()
     }
 
-    /// Waits until the new process serves. Blocks.
+    /// Waits until the new process serves, and tells what `give` gives when it asks. Blocks.
     ///
     /// # Errors
     ///
     /// It ended instead, or took longer than [`START_TIME`]; then it is ended.
-    pub(crate) fn wait_until_it_serves(&mut self) -> io::Result<()> {
-        let heard = set_socket_timeout(&self.line, Timeout::Recv, Some(START_TIME))
-            .and_then(|()| recv(&self.line, &mut [0; 16], RecvFlags::empty()));
-        let error = match heard {
-            Ok((_, length)) if length > 0 => return Ok(()),
-            Ok(_) => io::Error::other("it ended; its log says why"),
-            Err(error) => error.into(),
-        };
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        Err(error)
+    pub(crate) fn wait_until_it_serves(
+        &mut self,
+        give: impl FnOnce() -> Vec<Vec<u8>>,
+    ) -> io::Result<()> {
+        let served = self.attend(give);
+        if served.is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        served
+    }
+
+    fn attend(&self, give: impl FnOnce() -> Vec<Vec<u8>>) -> io::Result<()> {
+        for way in [Timeout::Recv, Timeout::Send] {
+            set_socket_timeout(&self.line, way, Some(START_TIME))?;
+        }
+        if self.hear()? == STATE {
+            for packet in give() {
+                send(&self.line, &packet, SendFlags::NOSIGNAL)?;
+            }
+            send(&self.line, END, SendFlags::NOSIGNAL)?;
+            self.hear()?;
+        }
+        Ok(())
+    }
+
+    fn hear(&self) -> io::Result<Vec<u8>> {
+        let mut said = vec![0; 16];
+        let (_, length) = recv(&self.line, said.as_mut_slice(), RecvFlags::empty())?;
+        said.truncate(length);
+        if said.is_empty() {
+            return Err(io::Error::other("it ended; its log says why"));
+        }
+        Ok(said)
     }
 }
 
@@ -173,7 +214,7 @@ impl Inherited {
     }
 
     fn receive_from(line: BorrowedFd<'_>) -> Result<Self, InheritError> {
-        let mut inherited = VecDeque::new();
+        let mut inherited = Self::default();
         loop {
             let mut text = [0; 128];
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -188,7 +229,11 @@ impl Inherited {
                 return Err(InheritError::NoPredecessor(gone));
             }
             if text == END {
-                return Ok(Self(inherited));
+                return Ok(inherited);
+            }
+            if text == STATE {
+                inherited.has_state = true;
+                continue;
             }
             let said = String::from_utf8_lossy(text).into_owned();
             let socket = passed.drain().find_map(|message| match message {
@@ -201,7 +246,7 @@ impl Inherited {
             });
             match (named, socket) {
                 (Some((service, address)), Some(socket)) => {
-                    inherited.push_back((service, address, socket));
+                    inherited.sockets.push_back((service, address, socket));
                 }
                 _ => return Err(InheritError::Unknown { said }),
             }
@@ -214,11 +259,46 @@ impl Inherited {
         let _ = send(io::stdin(), SERVES, SendFlags::NOSIGNAL);
     }
 
+    /// Asks the running gateway for what it knows of SIMs: the rows that no store holds, in packets.
+    /// From here on it has let go of its store. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// It does not tell within [`START_TIME`].
+    pub(crate) fn take_state(&self) -> Result<Vec<Vec<u8>>, InheritError> {
+        if !self.has_state {
+            return Ok(Vec::new());
+        }
+        Self::take_state_from(io::stdin().as_fd())
+            .map_err(|error| InheritError::NoState(error.into()))
+    }
+
+    fn take_state_from(line: BorrowedFd<'_>) -> rustix::io::Result<Vec<Vec<u8>>> {
+        set_socket_timeout(line, Timeout::Recv, Some(START_TIME))?;
+        send(line, STATE, SendFlags::NOSIGNAL)?;
+        let mut packets = Vec::new();
+        loop {
+            let mut packet = vec![0; PACKET_MAX];
+            let (_, length) = recv(line, packet.as_mut_slice(), RecvFlags::empty())?;
+            packet.truncate(length);
+            if packet.is_empty() {
+                return Err(rustix::io::Errno::PIPE);
+            }
+            // No packet of rows is as short as that.
+            if packet == END {
+                return Ok(packets);
+            }
+            packet.shrink_to_fit();
+            packets.push(packet);
+        }
+    }
+
     /// Takes every socket of the resolver.
     pub(crate) fn take_dns(&mut self) -> dns::Inherited {
-        let (dns, left): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.0).into_iter().partition(|(known, ..)| *known == Service::Dns);
-        self.0 = left;
+        let (dns, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.sockets)
+            .into_iter()
+            .partition(|(known, ..)| *known == Service::Dns);
+        self.sockets = left;
         dns::Inherited::new(dns.into_iter().map(|(.., socket)| socket).collect())
     }
 
@@ -227,7 +307,7 @@ impl Inherited {
         let mut port = Some(wanted.port()).filter(|port| *port != 0);
         let mut taken = Vec::new();
         let mut left = VecDeque::new();
-        while let Some((known, address, socket)) = self.0.pop_front() {
+        while let Some((known, address, socket)) = self.sockets.pop_front() {
             let is_wanted = known == service
                 && address.ip() == wanted.ip()
                 && port.is_none_or(|port| port == address.port());
@@ -238,7 +318,7 @@ impl Inherited {
                 left.push_back((known, address, socket));
             }
         }
-        self.0 = left;
+        self.sockets = left;
         taken
     }
 }
@@ -247,7 +327,11 @@ impl Inherited {
 const START_TIME: Duration = Duration::from_secs(60);
 /// The argument that a successor is started with.
 const UPGRADE: &str = "--upgrade";
-/// Behind the last socket.
+/// Octets of a packet of rows.
+const PACKET_MAX: usize = 256 << 10;
+/// Asks for what is known of SIMs, and says beforehand that this can be asked for.
+const STATE: &[u8] = b"state";
+/// Behind the last socket, and behind the last packet of rows.
 const END: &[u8] = b"end";
 /// The successor's word.
 const SERVES: &[u8] = b"serves";

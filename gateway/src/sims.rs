@@ -19,6 +19,7 @@ mod rows;
 mod seats;
 pub(crate) mod store;
 mod table;
+mod transfer;
 mod view;
 
 use std::{
@@ -43,6 +44,7 @@ pub(crate) use self::{
     prefix::{InvalidPrefix, Prefix},
     record::{Kind, Place, Record, Refusal},
     registry::{Full, Source},
+    transfer::Transfer,
     view::{Binding, SimView},
 };
 use self::{
@@ -273,6 +275,11 @@ impl Sims {
         self.journal.stored(mark).await;
     }
 
+    /// Waits while another process has what this one knew. Safe to drop while it waits.
+    pub(crate) async fn released(&self) {
+        self.journal.released().await;
+    }
+
     /// Takes what a store or another node knows; returns how many rows could not be read.
     fn merge<'r>(&self, rows: impl IntoIterator<Item = &'r Row>, now: Timestamp) -> usize {
         self.change(Source::Store, now, |ledger| {
@@ -285,6 +292,11 @@ impl Sims {
     fn soil_all(&self) {
         self.ledger().soil_all();
         self.journal.note();
+    }
+
+    /// Forgets what a store would have to learn: there is none.
+    fn clean(&self) {
+        drop(self.ledger().take_dirty());
     }
 
     /// What the store must learn, as it is.

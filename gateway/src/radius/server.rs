@@ -3,6 +3,7 @@
 use std::{
     io::{self, ErrorKind},
     net::{SocketAddr, UdpSocket as StdSocket},
+    os::fd::AsFd,
     sync::Arc,
 };
 
@@ -13,7 +14,11 @@ use super::{
     clerk::{Answer, Clerk, Pending, Service},
     packet::PACKET_MAX,
 };
-use crate::{clock, sims::STORE_TIME};
+use crate::{
+    clock,
+    handover::{self, Inherited, Sockets},
+    sims::STORE_TIME,
+};
 
 /// Every RADIUS socket, bound.
 #[derive(Debug)]
@@ -31,7 +36,7 @@ pub(crate) struct BindError {
 }
 
 impl Server {
-    /// Binds the addresses for accounting and for orders.
+    /// Binds the addresses for accounting and for orders, or takes over those `inherited`.
     ///
     /// # Errors
     ///
@@ -40,14 +45,28 @@ impl Server {
         accounting: &[SocketAddr],
         orders: &[SocketAddr],
         clerk: Arc<Clerk>,
+        inherited: &mut Inherited,
     ) -> Result<Self, BindError> {
         let accounting = accounting.iter().map(|address| (*address, Service::Accounting));
         let all = accounting.chain(orders.iter().map(|address| (*address, Service::Orders)));
         let bound = all.map(|(address, service)| {
-            let socket = bind(address).map_err(|source| BindError { address, source })?;
+            let socket = match inherited.take(service.passed_on_as(), address).pop() {
+                Some(socket) => take_over(socket.into()),
+                None => StdSocket::bind(address).and_then(take_over),
+            };
+            let socket = socket.map_err(|source| BindError { address, source })?;
             Ok((Arc::new(socket), service))
         });
         Ok(Self { sockets: bound.collect::<Result<_, _>>()?, clerk })
+    }
+
+    /// Adds the sockets to those that a successor gets.
+    pub(crate) fn pass_on(&self, sockets: &mut Sockets) -> io::Result<()> {
+        for (socket, service) in &self.sockets {
+            let copy = socket.as_fd().try_clone_to_owned()?;
+            sockets.add(service.passed_on_as(), socket.local_addr()?, Arc::new(copy));
+        }
+        Ok(())
     }
 
     /// The bound addresses of a service.
@@ -81,6 +100,11 @@ async fn receive(
         tokio::select! {
             () = stop.cancelled() => return,
             ready = socket.readable() => if ready.is_err() { return },
+        }
+        // What waits in the socket is the next process's, should it come to serve.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = clerk.sims().released() => {}
         }
         for _ in 0..BATCH {
             let (length, from) = match socket.try_recv_from(&mut buffer) {
@@ -126,8 +150,16 @@ async fn answer(socket: Arc<UdpSocket>, clerk: Arc<Clerk>, mut pending: mpsc::Re
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = StdSocket::bind(address)?;
+impl Service {
+    fn passed_on_as(self) -> handover::Service {
+        match self {
+            Self::Accounting => handover::Service::Radius,
+            Self::Orders => handover::Service::Coa,
+        }
+    }
+}
+
+fn take_over(socket: StdSocket) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     let wanted = socket2::SockRef::from(&socket);
     // Half a second of a storm may wait; the kernel gives what it allows.

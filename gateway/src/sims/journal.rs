@@ -11,6 +11,8 @@ pub(super) struct Journal {
     made: AtomicU64,
     /// Whether there is a store at all.
     kept: AtomicBool,
+    /// Whether everything was given to another process, which may not serve yet.
+    held: watch::Sender<bool>,
     work: Notify,
     stored: watch::Sender<u64>,
 }
@@ -20,6 +22,7 @@ impl Journal {
         Self {
             made: AtomicU64::new(0),
             kept: AtomicBool::new(false),
+            held: watch::Sender::new(false),
             work: Notify::new(),
             stored: watch::Sender::new(0),
         }
@@ -28,6 +31,29 @@ impl Journal {
     /// From here on changes count as stored only when a store says so.
     pub(super) fn keep(&self) {
         self.kept.store(true, Ordering::Release);
+    }
+
+    /// Everything is given away as it is: what changes from here on counts as stored only once it
+    /// was taken back and kept, if ever.
+    pub(super) fn hold(&self) {
+        self.held.send_replace(true);
+        self.keep();
+    }
+
+    /// It was taken back. Without a store of its own, nothing has to be kept.
+    pub(super) fn release(&self, has_store: bool) {
+        self.held.send_replace(false);
+        self.kept.store(has_store, Ordering::Release);
+        if !has_store {
+            self.done(self.mark());
+        }
+        self.nudge();
+    }
+
+    /// Waits while everything is given away. Safe to drop while it waits.
+    pub(super) async fn released(&self) {
+        // The sender lives as long as this does.
+        let _ = self.held.subscribe().wait_for(|held| !held).await;
     }
 
     pub(super) fn is_kept(&self) -> bool {

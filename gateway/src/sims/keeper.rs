@@ -6,8 +6,10 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use prometheus::{Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
-use tokio::time::MissedTickBehavior;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+use tokio::{sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,6 +17,7 @@ use super::{
     mapping::{self, InvalidMapping},
     rows::Batch,
     store::{Store, StoreError, embedded::Embedded, redis::Redis},
+    transfer::{self, Order, Transfer},
 };
 use crate::{
     clock,
@@ -25,7 +28,12 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Keeper {
     sims: Arc<Sims>,
+    engine: Option<StateEngine>,
+    /// Absent without an engine, and while it cannot be opened or is given away.
     store: Option<Store>,
+    orders: mpsc::Receiver<Order>,
+    /// Whether another process has everything.
+    given: bool,
     stale_max: Duration,
     mapping: Option<MappingFile>,
     metrics: KeeperMetrics,
@@ -53,6 +61,9 @@ pub(crate) enum KeeperError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What the process before gave cannot be read.
+    #[error("what the running gateway knows of SIMs cannot be read")]
+    Given(#[from] postcard::Error),
     /// The mapping file cannot be read.
     #[error("cannot read the mapping of identities {}", path.display())]
     Read {
@@ -79,7 +90,8 @@ struct MappingFile {
 }
 
 impl Keeper {
-    /// Opens the store, and fills the table from it and from the mapping.
+    /// Opens the store, and fills the table from it, from what the process before this one gave, and
+    /// from the mapping.
     ///
     /// # Errors
     ///
@@ -88,7 +100,8 @@ impl Keeper {
         config: &StateConfig,
         sims: Arc<Sims>,
         metrics: KeeperMetrics,
-    ) -> Result<Self, KeeperError> {
+        given: &[Vec<u8>],
+    ) -> Result<(Self, Transfer), KeeperError> {
         let store = match &config.engine {
             None => None,
             Some(StateEngine::Embedded { path }) => {
@@ -112,10 +125,20 @@ impl Keeper {
         if store.is_some() {
             sims.journal.keep();
         }
+        for packet in given {
+            sims.merge(&transfer::unpack(packet)?, clock::now());
+        }
+        if !given.is_empty() {
+            sims.soil_all();
+        }
+        let (transfer, orders) = Transfer::new();
         let mapping = config.identities.clone().map(|path| MappingFile { path, read: None });
         let mut keeper = Self {
             sims,
+            engine: config.engine.clone(),
             store,
+            orders,
+            given: false,
             stale_max: config.stale_max,
             mapping,
             metrics,
@@ -124,7 +147,7 @@ impl Keeper {
         };
         keeper.read_mapping()?;
         keeper.count();
-        Ok(keeper)
+        Ok((keeper, transfer))
     }
 
     /// Keeps the table until `stop`, then writes what is left.
@@ -137,6 +160,10 @@ impl Keeper {
                 () = stop.cancelled() => break,
                 () = sims.journal.work() => {}
                 _ = tick.tick() => self.tick(),
+                Some(order) = self.orders.recv() => match order {
+                    Order::Give(answer) => drop(answer.send(self.give().await)),
+                    Order::TakeBack => self.take_back(),
+                },
             }
             self.save().await;
         }
@@ -145,6 +172,16 @@ impl Keeper {
 
     /// Writes what changed. One write at a time; what comes meanwhile goes with the next.
     async fn save(&mut self) {
+        if self.given {
+            return;
+        }
+        if self.engine.is_none() {
+            self.sims.clean();
+            return;
+        }
+        if self.store.is_none() {
+            self.open_again().await;
+        }
         let Some(store) = &mut self.store else { return };
         let retried = !self.unsaved.rows.is_empty();
         if !retried {
@@ -180,6 +217,51 @@ impl Keeper {
         self.judge_age();
     }
 
+    /// Lets go of the store, and tells what it does not hold.
+    async fn give(&mut self) -> Vec<Vec<u8>> {
+        self.sims.journal.hold();
+        // What waited, and what came since.
+        self.save().await;
+        self.save().await;
+        self.given = true;
+        let is_saved = self.store.take().is_some() && self.unsaved.rows.is_empty();
+        if is_saved {
+            return Vec::new();
+        }
+        self.sims.soil_all();
+        let rows = self.sims.batch().rows.into_iter().filter_map(|(_, row)| row);
+        transfer::pack(rows).unwrap_or_else(|error| {
+            tracing::error!(%error, "bindings are not given to the next process");
+            Vec::new()
+        })
+    }
+
+    fn take_back(&mut self) {
+        if std::mem::take(&mut self.given) {
+            self.sims.soil_all();
+            self.sims.journal.release(self.engine.is_some());
+        }
+    }
+
+    async fn open_again(&mut self) {
+        let opened = match &self.engine {
+            None => return,
+            Some(StateEngine::Embedded { path }) => Embedded::open(path).map(Store::Embedded),
+            Some(StateEngine::Redis(server)) => {
+                Ok(Store::Redis(Redis::open(server, Arc::clone(&self.sims)).await))
+            }
+        };
+        match opened {
+            Ok(store) => self.store = Some(store),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(%error, cause, "the store cannot be opened again");
+                self.metrics.healthy.set(0);
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+
     fn tick(&mut self) {
         let now = clock::now();
         self.sims.age(AGED.max(self.sims.len() / ROUNDS), now);
@@ -195,7 +277,7 @@ impl Keeper {
     /// told to others, not to us.
     fn judge_age(&self) {
         let silent = clock::monotonic().saturating_duration_since(self.sound);
-        let stale = self.store.is_some() && silent >= self.stale_max;
+        let stale = self.engine.is_some() && silent >= self.stale_max;
         self.sims.set_stale(stale);
         self.metrics.stale.set(i64::from(stale));
     }

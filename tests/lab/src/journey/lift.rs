@@ -15,8 +15,9 @@ use crate::{
     clock,
     family::Family,
     operator::Hook,
+    pgw::Attached,
     places::place,
-    sim::{DnsAnswer, Fetch, Held, Outcome, Question},
+    sim::{DnsAnswer, Fetch, Held, Outcome, Question, Sim},
     world::World,
 };
 
@@ -31,12 +32,14 @@ pub(super) const JOURNEY: Journey = Journey {
 struct Kept {
     /// Sessions by their purpose and family.
     held: Rc<RefCell<HashMap<(&'static str, Family), Held>>>,
+    /// The SIM's session with the network.
+    attached: Rc<RefCell<Option<Attached>>>,
 }
 
 fn steps(_: &World) -> Vec<Step> {
     let kept = Kept::default();
     let mut steps = Vec::new();
-    attach(&mut steps);
+    attach(&kept, &mut steps);
     walled(ATTACH, &mut steps);
     purchase(&kept, &mut steps);
     lifted(PURCHASE, &mut steps);
@@ -44,17 +47,18 @@ fn steps(_: &World) -> Vec<Step> {
     exhausted(&kept, &mut steps);
     top_up(&mut steps);
     grant(&mut steps);
-    detach(&mut steps);
+    detach(&kept, &mut steps);
     steps
 }
 
-fn attach(steps: &mut Vec<Step>) {
-    steps.push(Step::new(ATTACH, "the network says who has the addresses", Namespaces, |w| {
-        for family in Family::BOTH {
-            let body = format!(r#"{{"imsi":"{}"}}"#, w.ue(1).imsi());
-            binding(w, Method::PUT, family, &body)?;
-        }
-        Ok("bound, both families".to_owned())
+fn attach(kept: &Kept, steps: &mut Vec<Step>) {
+    let attached = Rc::clone(&kept.attached);
+    let title = "the packet gateway says by RADIUS who has the addresses";
+    steps.push(Step::new(ATTACH, title, Namespaces, move |w| {
+        let session = w.pgw().attach(w.ue(1)).map_err(|error| error.to_string())?;
+        let seen = format!("Start of {session} confirmed, both families");
+        attached.borrow_mut().replace(session);
+        Ok(seen)
     }));
     let title = "the shop's ICCID and the network's IMSI are of one SIM";
     steps.push(Step::new(ATTACH, title, Namespaces, |w| {
@@ -212,16 +216,32 @@ fn grant(steps: &mut Vec<Step>) {
     walled(GRANT, steps);
 }
 
-fn detach(steps: &mut Vec<Step>) {
-    let title = "active again, then detached: whoever gets the addresses next is in the garden";
-    steps.push(Step::new(DETACH, title, Namespaces, |w| {
+fn detach(kept: &Kept, steps: &mut Vec<Step>) {
+    steps.push(Step::new(DETACH, "active again", Namespaces, |w| {
         put_sim(w, r#"{"state":"active"}"#)?;
         for family in Family::BOTH {
             reached(w, BING, &w.ue(1).fetch(&bing(family)))?;
-            binding(w, Method::DELETE, family, "")?;
         }
-        Ok("unbound, both families".to_owned())
+        Ok("out, both families".to_owned())
     }));
+    let attached = Rc::clone(&kept.attached);
+    let title = "detached: whoever gets the addresses next is in the garden";
+    let detached = move |w: &World| {
+        let session = attached.borrow_mut().take().ok_or("no SIM is attached")?;
+        let start = clock::now();
+        w.pgw().detach(&session).map_err(|error| error.to_string())?;
+        let confirmed = start.elapsed().as_secs_f64() * 1e3;
+        for family in Family::BOTH {
+            while refused(&w.ue(1).fetch(&bing(family))).is_err() {
+                if start.elapsed() > Sim::PATIENCE {
+                    return Err(format!("{BING} still opens, {family}"));
+                }
+            }
+        }
+        let walled = start.elapsed().as_secs_f64() * 1e3;
+        Ok(format!("Stop confirmed after {confirmed:.1} ms, refused after {walled:.1} ms"))
+    };
+    steps.push(Step::new(DETACH, title, Namespaces, detached).measuring());
     walled(DETACH, steps);
 }
 
@@ -262,17 +282,6 @@ fn hook(world: &World, state: &str) -> Result<String, String> {
 
 fn put_sim(world: &World, body: &str) -> Result<Value, String> {
     ask(world, Method::PUT, "", body, StatusCode::OK)
-}
-
-/// Says who has the first SIM's address of a family, or that nobody has.
-fn binding(world: &World, method: Method, family: Family, body: &str) -> Result<(), String> {
-    let path = format!("/v1/bindings/{}", world.ue(1).address(family));
-    let reply = world.gateway().admin(method, &path, body).map_err(|error| error.to_string())?;
-    if reply.status == StatusCode::OK {
-        Ok(())
-    } else {
-        Err(format!("{} {}", reply.status, reply.body))
-    }
 }
 
 /// Asks the admin API about the first SIM.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{WorldError, during, residents::Residents};
-use crate::{authority::Authority, family::Family, operator};
+use crate::{authority::Authority, family::Family, operator, pgw};
 
 /// Writes all files of a world.
 pub(super) fn write(
@@ -25,6 +25,7 @@ pub(super) fn write(
     put(GATEWAY, gateway).map_err(during("writing the gateway's settings"))?;
     put(operator::KEY_FILE, &format!("whsec_{}\n", operator::KEY))
         .map_err(during("writing the shop's key"))?;
+    put(pgw::SECRET_FILE, pgw::SECRET).map_err(during("writing the packet gateway's secret"))?;
     token()
         .and_then(|token| {
             OpenOptions::new()
@@ -120,12 +121,17 @@ quic = "reject"
 [admin]
 listen = "127.0.0.1:9180"
 token_file = "{TOKEN}"
+[radius]
+listen = ["127.0.0.1:1813"]
+coa = ["127.0.0.1:3799"]
+clients = [{{ name = "pgw-1", address = "127.0.0.1", secret_file = "{}" }}]
 [webhook]
 key_files = ["{}"]
 [grants]
 journal = "grants.jsonl"
 "#,
             interfaces.join(", "),
+            pgw::SECRET_FILE,
             operator::KEY_FILE,
         );
     };
