@@ -76,7 +76,7 @@ postern_setup_lab() {
 # alone: installing the package would start a Prometheus server.
 postern_setup_checks() {
     postern_need systemd-analyze systemd tcpdump tcpdump radclient freeradius-utils \
-        redis-server redis-server tshark tshark
+        redis-server redis-server tshark tshark freeradius freeradius faketime faketime
     # The system's Python, for which it is packaged; another one may come first in the path.
     /usr/bin/python3 -c 'import dns.message' 2>/dev/null || postern_install python3-dnspython
     local tools=$postern_target/tools

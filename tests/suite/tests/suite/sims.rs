@@ -1,5 +1,8 @@
 //! SIMs: lift and wall, grants, webhooks, and what is refused of them.
 
+mod canary;
+mod told;
+
 use std::{
     fs,
     io::{Read, Write},
@@ -171,7 +174,11 @@ fn a_grant_is_held_to_its_bytes_by_the_kernel() {
     let read = world.ue(1).namespace().call(move || download(server));
     // What the neighbours and the link layer add is not the SIM's.
     let carried = link_bytes(&world) - before;
-    println!("a grant of {BYTES} bytes: {read} bytes read, {carried} bytes on the SIM's link");
+    let over = carried.saturating_sub(BYTES);
+    println!(
+        "a grant of {BYTES} bytes: {read} bytes read, {carried} on the SIM's link with its headers \
+         and neighbours: {over} over the bound"
+    );
     assert!(read > BYTES * 9 / 10, "only {read} bytes of {BYTES} came through");
     assert!(read <= BYTES, "{read} bytes came through, {BYTES} were granted");
     eventually("the grant's end", || sim(&world)["grant"].is_null().then_some(()));
@@ -202,6 +209,25 @@ fn the_seventh_grant_of_an_hour_is_refused_after_a_restart_too() {
     attach(&world);
     assert_eq!(ask(&world, Method::POST, "/grants", GRANT).status, StatusCode::TOO_MANY_REQUESTS);
     assert_names_nobody(&world);
+}
+
+#[test]
+fn the_eleventh_grant_of_a_day_is_refused() {
+    let world = World::start(lab::Options { start_gateway: false, ..options() }).unwrap();
+    let settings = world.settings_text().unwrap();
+    world.write_settings(&settings.replace("[grants]", "[grants]\nper_hour = 20")).unwrap();
+    world.gateway().start().unwrap();
+    attach(&world);
+    for number in 1..=10 {
+        let reply = ask(&world, Method::POST, "/grants", GRANT);
+        assert_eq!(reply.status, StatusCode::CREATED, "grant {number}: {reply:?}");
+        assert_eq!(ask(&world, Method::DELETE, "/grants", "").status, StatusCode::OK);
+    }
+    let reply = ask(&world, Method::POST, "/grants", GRANT);
+    assert_eq!(reply.status, StatusCode::TOO_MANY_REQUESTS, "{reply:?}");
+    assert!(reply.body.contains("at most 10"), "{reply:?}");
+    assert_eq!(metric(&world, "postern_grants_refused_total", &[("reason", "grant-day")]), 1.0);
+    assert_refused(BING, &world.ue(1).fetch(&bing(Family::V4)));
 }
 
 #[test]
@@ -323,16 +349,23 @@ fn link_bytes(world: &World) -> u64 {
 
 /// Binds the first SIM to its addresses, without a plan.
 fn attach(world: &World) {
-    for family in Family::BOTH {
-        let path = format!("/v1/bindings/{}", world.ue(1).address(family));
-        let body = format!(r#"{{"imsi":"{}"}}"#, world.ue(1).imsi());
+    bind(world, 1);
+}
+
+/// Binds a SIM to its addresses, without a plan.
+fn bind(world: &World, number: u8) {
+    let sim = world.ue(number);
+    let put = |path: String, body: String| {
         let reply = world.gateway().admin(Method::PUT, &path, &body).unwrap();
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+    };
+    let imsi = sim.imsi();
+    for family in Family::BOTH {
+        let path = format!("/v1/bindings/{}", sim.address(family));
+        put(path, format!(r#"{{"imsi":"{imsi}"}}"#));
     }
-    let body =
-        format!(r#"{{"imsi":"{}","state":"unprovisioned","create":true}}"#, world.ue(1).imsi());
-    let reply = ask(world, Method::PUT, "", &body);
-    assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+    let body = format!(r#"{{"imsi":"{imsi}","state":"unprovisioned","create":true}}"#);
+    put(format!("/v1/sims/iccid:{}", sim.iccid()), body);
 }
 
 fn ask(world: &World, method: Method, below: &str, body: &str) -> AdminReply {

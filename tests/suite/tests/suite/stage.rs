@@ -157,6 +157,6 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
     panic!("waited in vain: {what}");
 }
 
-/// Ten seconds together.
-const LOOKS: usize = 1_000;
+/// Thirty seconds together.
+const LOOKS: usize = 3_000;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);

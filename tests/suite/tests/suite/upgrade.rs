@@ -7,10 +7,12 @@ use std::{
     time::Duration,
 };
 
-use lab::{Fetch, Outcome, World, octets};
+use http::{Method, StatusCode};
+use lab::{Fetch, Options, Outcome, World, octets};
 
 use crate::stage::{
-    Family, LOGIN, PORTAL, assert_garden, assert_reached, eventually, kernel, options, world,
+    BING, Family, LOGIN, PORTAL, address, assert_garden, assert_reached, eventually, kernel,
+    options, world,
 };
 
 #[test]
@@ -81,6 +83,55 @@ fn process_that_cannot_take_over_changes_nothing() {
     drop(session);
     world.gateway().wait_for_end(PATIENCE).unwrap();
     successor.stop().unwrap();
+}
+
+#[test]
+fn bindings_and_accounting_pass_to_the_next_process_with_and_without_a_store() {
+    for state in ["", "[state]\nengine = \"embedded\"\n"] {
+        let world = World::start(Options { start_gateway: false, ..options() }).unwrap();
+        let settings = format!("{}{state}", world.settings_text().unwrap());
+        world.write_settings(&settings).unwrap();
+        world.gateway().start().unwrap();
+        let first = world.pgw().attach(world.ue(1)).unwrap();
+        pay(&world, 1);
+        assert_online(&world, 1, true);
+        // One that fails after it was given everything gives it back.
+        world.write_settings(&settings.replace("\"shop.key\"", "\"no.key\"")).unwrap();
+        assert!(world.gateway().upgrade().is_err());
+        let second = world.pgw().attach(world.ue(2)).unwrap();
+        pay(&world, 2);
+        assert_online(&world, 2, true);
+        world.write_settings(&settings).unwrap();
+        let successor = world.gateway().upgrade().unwrap();
+        world.gateway().wait_for_end(PATIENCE).unwrap();
+        for number in [1, 2] {
+            assert_online(&world, number, true);
+        }
+        world.pgw().detach(&first).unwrap();
+        assert_online(&world, 1, false);
+        world.pgw().attach(world.ue(1)).unwrap();
+        assert_online(&world, 1, true);
+        world.pgw().detach(&second).unwrap();
+        assert_online(&world, 2, false);
+        successor.stop().unwrap();
+    }
+}
+
+fn pay(world: &World, number: u8) {
+    let path = format!("/v1/sims/imsi:{}", world.ue(number).imsi());
+    let reply = world.gateway().admin(Method::PUT, &path, r#"{"state":"active"}"#).unwrap();
+    assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+}
+
+/// The whole Internet opens for a SIM, in both families, or is shut.
+fn assert_online(world: &World, number: u8, online: bool) {
+    for family in Family::BOTH {
+        let page = Fetch::https(BING, family).at(address(BING, family));
+        eventually(&format!("SIM {number} is online: {online}, {family}"), || {
+            let seen = world.ue(number).fetch(&page);
+            (matches!(seen.outcome, Outcome::Answered(_)) == online).then_some(())
+        });
+    }
 }
 
 /// One session that takes a page again and again, every octet of it checked, until all is `over`.
