@@ -98,8 +98,9 @@ pub trait Identity: Copy + Ord + fmt::Debug {
 
 /// Digits as a number together with how many there are, so that leading zeros count.
 ///
-/// Sixteen octets, present or absent: a gateway holds millions of them.
+/// Ten octets, present or absent, wherever they stand: a gateway holds millions of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(packed)]
 struct Digits {
     length: NonZeroU8,
     /// The number's bits above the lower 64; 20 digits have 67.
@@ -303,13 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_kept_whole_in_sixteen_octets() {
+    fn digits_are_kept_whole_in_ten_octets() {
         for text in ["00000000000000000001", "99999999999999999999", "18446744073709551616"] {
             assert_eq!(Iccid::parse(text).unwrap().whole(), text);
         }
         let parse = |text| Iccid::parse(text).unwrap();
         assert!(parse("18446744073709551616") > parse("18446744073709551615"));
-        assert_eq!(size_of::<Option<Iccid>>(), 16);
+        assert_eq!(size_of::<Option<Iccid>>(), 10);
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Replies {
     fn forget(&mut self, now: Instant) {
         while let Some((at, key, authenticator)) = self.order.front().copied() {
             let over = now.saturating_duration_since(at) >= KEPT;
-            if !over && self.order.len() <= REPLIES_MAX {
+            if !over && self.order.len() < REPLIES_MAX {
                 break;
             }
             self.order.pop_front();

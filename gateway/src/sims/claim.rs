@@ -6,14 +6,13 @@
 
 use std::num::NonZeroU32;
 
-use smallvec::SmallVec;
-
 /// Whole seconds since 1970, as RADIUS counts them (RFC 2869 section 5.3); 0 stands for never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Seconds(pub(crate) u32);
 
-/// One session of one NAS.
+/// One session of one NAS. Packed, so that a claim has eleven words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(packed(4))]
 pub(crate) struct Session {
     /// The NAS, by its place among the names.
     pub(crate) nas: u16,
@@ -47,9 +46,14 @@ pub(crate) struct Claim {
     pub(crate) lifetime: u32,
 }
 
-/// The claims on one address; nearly always one.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Claims(SmallVec<[Claim; 1]>);
+/// The claims on one address; nearly always one, which needs no room of its own.
+#[derive(Clone, Debug)]
+pub(crate) enum Claims {
+    /// At most one.
+    Few(Option<Claim>),
+    /// Two or more, up to [`CLAIMS_MAX`].
+    Many(Vec<Claim>),
+}
 
 /// What the claims add up to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +131,12 @@ impl Claim {
     }
 }
 
+impl Default for Claims {
+    fn default() -> Self {
+        Self::Few(None)
+    }
+}
+
 impl Claims {
     /// Makes a claim of `session` if there is none; returns the one that made room for it.
     ///
@@ -135,39 +145,66 @@ impl Claims {
         if self.get(session).is_some() {
             return None;
         }
-        let full = self.0.len() >= CLAIMS_MAX;
-        let oldest = self.0.iter().enumerate().min_by_key(|(_, claim)| claim.asserted);
+        let full = self.all().len() >= CLAIMS_MAX;
+        let oldest = self.all().iter().enumerate().min_by_key(|(_, claim)| claim.asserted);
         let oldest = oldest.map(|(at, _)| at).filter(|_| full);
-        let evicted = oldest.map(|at| self.0.swap_remove(at));
-        self.0.push(Claim::new(session));
+        let evicted = oldest.and_then(|at| self.take(at));
+        self.put(Claim::new(session));
         evicted
     }
 
     /// The claim of `session`, to be changed.
     pub(crate) fn get_mut(&mut self, session: Session) -> Option<&mut Claim> {
-        self.0.iter_mut().find(|claim| claim.session == session)
+        self.all_mut().iter_mut().find(|claim| claim.session == session)
     }
 
     /// The claim of `session`.
     pub(crate) fn get(&self, session: Session) -> Option<&Claim> {
-        self.0.iter().find(|claim| claim.session == session)
+        self.all().iter().find(|claim| claim.session == session)
     }
 
     /// Every claim.
     pub(crate) fn all(&self) -> &[Claim] {
-        &self.0
+        match self {
+            Self::Few(claim) => claim.as_slice(),
+            Self::Many(claims) => claims,
+        }
     }
 
     /// Every claim, to be changed.
     pub(crate) fn all_mut(&mut self) -> &mut [Claim] {
-        &mut self.0
+        match self {
+            Self::Few(claim) => claim.as_mut_slice(),
+            Self::Many(claims) => claims,
+        }
+    }
+
+    fn put(&mut self, claim: Claim) {
+        match self {
+            Self::Few(None) => *self = Self::Few(Some(claim)),
+            Self::Few(Some(only)) => *self = Self::Many(vec![*only, claim]),
+            Self::Many(claims) => claims.push(claim),
+        }
+    }
+
+    fn take(&mut self, at: usize) -> Option<Claim> {
+        match self {
+            Self::Few(claim) => claim.take(),
+            Self::Many(claims) => {
+                let taken = (at < claims.len()).then(|| claims.swap_remove(at));
+                if let [only] = claims.as_slice() {
+                    *self = Self::Few(Some(*only));
+                }
+                taken
+            }
+        }
     }
 
     /// Whose the address is at `now`.
     pub(crate) fn owner(&self, standing: &impl Standing, now: Seconds) -> Owner<'_> {
         let mut best: Option<&Claim> = None;
         let mut tied = false;
-        for claim in self.0.iter().filter(|claim| self.is_candidate(claim, standing, now)) {
+        for claim in self.all().iter().filter(|claim| self.is_candidate(claim, standing, now)) {
             match best {
                 Some(known) if known.asserted > claim.asserted => {}
                 Some(known) if known.asserted == claim.asserted => {
@@ -192,18 +229,18 @@ impl Claims {
     /// and an ended claim still keeps what it had superseded from coming back. So the oldest go
     /// first, and none goes before one that is older.
     pub(crate) fn forget(&mut self, standing: &impl Standing, now: Seconds) -> Option<Claim> {
-        let fading = self.0.iter().enumerate();
+        let fading = self.all().iter().enumerate();
         let fading = fading.filter(|(_, claim)| !self.is_candidate(claim, standing, now));
         let (at, claim) = fading.min_by_key(|(_, claim)| claim.asserted)?;
         let over = now.0 >= claim.seen.0.saturating_add(REMEMBERED);
-        over.then(|| self.0.swap_remove(at))
+        if over { self.take(at) } else { None }
     }
 
     /// Whether the claim stands and nobody else got the address after its last word.
     fn is_candidate(&self, claim: &Claim, standing: &impl Standing, now: Seconds) -> bool {
         claim.stands(standing, now)
             && !self
-                .0
+                .all()
                 .iter()
                 .any(|other| !other.shares_sim(claim) && other.begin() > claim.asserted)
     }

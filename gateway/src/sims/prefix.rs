@@ -6,8 +6,10 @@ use ipnet::IpNet;
 
 /// Addresses that belong to one SIM at a time, within a routing domain.
 ///
-/// A host gets a whole IPv6 /64 (RFC 7278 section 3), so nothing longer is ever told apart.
+/// A host gets a whole IPv6 /64 (RFC 7278 section 3), so nothing longer is ever told apart. Nine
+/// octets: there are millions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(packed)]
 pub(crate) struct Prefix {
     /// The upper 64 bits of an IPv6 prefix, or an IPv4 address.
     bits: u64,

@@ -197,7 +197,7 @@ impl Ledger {
         let apn = claim.apn.and_then(|apn| self.apns.text(apn));
         Some(ClaimRow {
             nas: self.nas.names.text(claim.session.nas)?.to_string(),
-            session: format!("{:016x}", claim.session.id),
+            session: format!("{:016x}", { claim.session.id }),
             sim: sim.map(|sim| sim.identities.into()).unwrap_or_default(),
             apn: apn.map(|apn| apn.to_string()),
             first: claim.first.0,

@@ -48,7 +48,7 @@ fn owner(words: &str, now: u32) -> String {
     match claims.owner(&Resets(vec![50]), Seconds(now)) {
         Owner::Nobody => "-".to_owned(),
         Owner::Contested => "?".to_owned(),
-        Owner::Held(claim) => claim.session.id.to_string(),
+        Owner::Held(claim) => { claim.session.id }.to_string(),
     }
 }
 
@@ -129,7 +129,7 @@ fn one_address_has_a_bounded_number_of_claims() {
     }
     assert_eq!(claims.all().len(), CLAIMS_MAX);
     let Owner::Held(claim) = claims.owner(&Resets(Vec::new()), Seconds(500)) else { panic!() };
-    assert_eq!(claim.session.id, u64::try_from(CLAIMS_MAX).unwrap() + 3);
+    assert_eq!({ claim.session.id }, u64::try_from(CLAIMS_MAX).unwrap() + 3);
 }
 
 proptest! {
