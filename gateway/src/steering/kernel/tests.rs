@@ -5,7 +5,7 @@ use std::{
     io::Write,
     process::{Command, Stdio},
     sync::Mutex,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::civil::date;
@@ -168,33 +168,5 @@ fn a_grant_opens_both_families_by_one_quota_and_ends() {
         assert_eq!(kernel.refresh(&[four, six]).unwrap(), [four, six]);
         assert_eq!((set("granted4").len(), set("granted6").len()), (0, 0));
         assert_eq!(kernel.grants_used().unwrap(), []);
-    });
-}
-
-/// Prints what the kernel's part of a lift costs when 100,000 SIMs are open.
-#[test]
-#[ignore = "a measurement, run by hand"]
-#[expect(clippy::disallowed_methods, reason = "it measures time")]
-fn a_lift_among_100_000_open_sims() {
-    with_kernel(|mut kernel, street| {
-        for number in 0..100_000_u32 {
-            let [_, a, b, c] = number.to_be_bytes();
-            street.put(&format!("100.{}.{b}.{c}/32", 64 + a), Some(SimState::Active), None);
-        }
-        let start = Instant::now();
-        kernel.refill().unwrap();
-        println!("100,000 open SIMs told at once: {:.1?}", start.elapsed());
-        let mut times: Vec<_> = (0..1_000_u32)
-            .map(|number| {
-                let [.., b, c] = number.to_be_bytes();
-                let block = street.put(&format!("10.0.{b}.{c}/32"), Some(SimState::Active), None);
-                let start = Instant::now();
-                kernel.refresh(&[block]).unwrap();
-                start.elapsed()
-            })
-            .collect();
-        times.sort_unstable();
-        println!("one more: median {:.1?}, p99 {:.1?}", times[500], times[990]);
-        assert!(times[990] < Duration::from_millis(50));
     });
 }
