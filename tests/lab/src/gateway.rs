@@ -238,6 +238,8 @@ impl Drop for Gateway {
 impl Gateway {
     /// The time a start may take, with a million bindings to read.
     pub const READY_LIMIT: Duration = Duration::from_secs(60);
+    /// The time another process may take to take over.
+    pub const UPGRADE_LIMIT: Duration = Duration::from_secs(15);
     /// The time a stop may take, draining included.
     pub const STOP_LIMIT: Duration = Duration::from_secs(15);
     /// The time a changed policy file may take to be noticed and put in force.

@@ -23,14 +23,14 @@ impl Gateway {
     ///
     /// # Errors
     /// When it is not running, or nobody says `READY` within
-    /// [`READY_LIMIT`](Self::READY_LIMIT).
+    /// [`UPGRADE_LIMIT`](Self::UPGRADE_LIMIT).
     pub fn upgrade(&self) -> Result<Successor<'_>, GatewayError> {
         self.signal(Signal::SIGUSR2)?;
         let running = self.running.lock().unwrap();
         let running = running.as_ref().ok_or(GatewayError::Down)?;
-        let deadline = clock::now() + Self::READY_LIMIT;
+        let deadline = clock::now() + Self::UPGRADE_LIMIT;
         let not_ready =
-            || GatewayError::NotReady { limit: Self::READY_LIMIT, log: self.log_tail() };
+            || GatewayError::NotReady { limit: Self::UPGRADE_LIMIT, log: self.log_tail() };
         loop {
             let left = deadline.saturating_duration_since(clock::now());
             match running.lines.recv_timeout(left) {
