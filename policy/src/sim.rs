@@ -100,7 +100,7 @@ pub trait Identity: Copy + Ord + fmt::Debug {
 ///
 /// Ten octets, present or absent, wherever they stand: a gateway holds millions of them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(packed)]
+#[repr(Rust, packed)]
 struct Digits {
     length: NonZeroU8,
     /// The number's bits above the lower 64; 20 digits have 67.

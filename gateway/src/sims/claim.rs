@@ -12,7 +12,7 @@ pub(crate) struct Seconds(pub(crate) u32);
 
 /// One session of one NAS. Packed, so that a claim has eleven words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(packed(4))]
+#[repr(Rust, packed(4))]
 pub(crate) struct Session {
     /// The NAS, by its place among the names.
     pub(crate) nas: u16,

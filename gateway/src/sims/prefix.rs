@@ -9,7 +9,7 @@ use ipnet::IpNet;
 /// A host gets a whole IPv6 /64 (RFC 7278 section 3), so nothing longer is ever told apart. Nine
 /// octets: there are millions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(packed)]
+#[repr(Rust, packed)]
 pub(crate) struct Prefix {
     /// The upper 64 bits of an IPv6 prefix, or an IPv4 address.
     bits: u64,
