@@ -359,8 +359,9 @@ impl App {
     pub(crate) async fn run(self, mut outside: impl Outside) -> bool {
         let Self { node, dns, proxy, ending, admin, desk, reloader, watch, keeper, radius, .. } =
             self;
-        let Self { audit, steering, sockets, transfer, lift, feed, courier, source, captive, .. } =
-            self;
+        let Self {
+            audit, steering, sockets, transfer, lift, feed, courier, source, captive, ..
+        } = self;
         let mut serving = JoinSet::new();
         serving.spawn(Arc::clone(&lift).run(feed, ending.stop.clone()));
         serving.spawn(lift.cut_flows(ending.stop.clone()));
