@@ -4,6 +4,7 @@
 //! in time, what was known of the name before is told instead, if that is not too long ago; every
 //! answer is decided anew, so that this helps listed names only.
 
+mod budget;
 mod flights;
 mod memory;
 
@@ -20,12 +21,14 @@ use tokio::time::{Instant, timeout};
 use crate::{
     address::Guard,
     cache::{Cache, MAX_HOSTS},
+    limits::Limits,
     metrics::{Metrics, Origin},
     nat64::Nat64,
     screen::{End, Family, Finding, Screened, screen},
     upstream::{InvalidUpstream, Trust, Upstream, UpstreamError, Upstreams},
 };
 
+use budget::Budgets;
 use flights::{Flight, Flights};
 use memory::{Key, Memory};
 
@@ -36,6 +39,7 @@ pub struct Resolver {
     guard: Guard,
     store: Arc<Store>,
     flights: Flights<Key, Ended>,
+    budgets: Budgets,
     metrics: Arc<Metrics>,
 }
 
@@ -58,6 +62,9 @@ pub enum ResolveError {
     /// Every address is one that must not be dialled.
     #[error("the name leads only to addresses that must not be dialled")]
     AddressesRefused,
+    /// The subscriber had as many names below the wildcard looked up as it may.
+    #[error("the subscriber had too many names below one wildcard looked up")]
+    TooManyNames,
     /// The upstreams did not say.
     #[error("the name could not be resolved")]
     Failed(#[source] UpstreamError),
@@ -94,7 +101,14 @@ impl Resolver {
         let store =
             Store { cache: Mutex::new(Cache::new(MAX_HOSTS)), memory: Mutex::new(Memory::new()) };
         let (store, flights) = (Arc::new(store), Flights::new());
-        Ok(Self { upstreams, guard: Guard::default(), store, flights, metrics })
+        let budgets = Budgets::new(Limits::default().wildcard_names_per_minute);
+        Ok(Self { upstreams, guard: Guard::default(), store, flights, budgets, metrics })
+    }
+
+    /// The same, with these limits on what one subscriber may have looked up.
+    #[must_use]
+    pub fn within(self, limits: &Limits) -> Self {
+        Self { budgets: Budgets::new(limits.wildcard_names_per_minute), ..self }
     }
 
     /// The same for an operator with a NAT64: IPv4 hosts get IPv6 addresses behind it (DNS64, RFC
@@ -106,24 +120,36 @@ impl Resolver {
 
     /// The addresses of `host`, to dial: both families, IPv6 and IPv4 in turn (RFC 8305 section
     /// 4), screened as answers are. `rule` is the entry that listed it; its networks and those of
-    /// a lab policy are dialled although they are refused otherwise.
+    /// a lab policy are dialled although they are refused otherwise. What is not known yet is taken
+    /// from the budget of the subscriber at `asker`.
     ///
     /// If one family fails and the other has addresses, those are given.
     ///
     /// # Errors
     ///
-    /// There is no address, none may be dialled, or the upstreams failed.
+    /// There is no address, none may be dialled, the subscriber asked for too many, or the upstreams
+    /// failed.
     pub async fn addresses(
         &self,
         snapshot: &Snapshot,
+        asker: IpAddr,
         host: &HostName,
         rule: Option<&Rule>,
     ) -> Result<Vec<IpAddr>, ResolveError> {
         let policy = snapshot.policy();
-        let (v6, v4) = tokio::join!(
-            self.find(snapshot, host, (Family::V6, false)),
-            self.find(snapshot, host, (Family::V4, false)),
-        );
+        let known = [Family::V6, Family::V4].map(|family| {
+            let slot = (family, false);
+            (slot, self.known(snapshot, host, slot))
+        });
+        let is_known = known.iter().all(|(_, found)| found.is_some());
+        if !is_known && !self.may_search(asker, host, rule, Instant::now()) {
+            return Err(ResolveError::TooManyNames);
+        }
+        let [v6, v4] = known.map(async |(slot, found)| match found {
+            Some(found) => Ok(found),
+            None => self.ask(snapshot, host, slot).await,
+        });
+        let (v6, v4) = tokio::join!(v6, v4);
         let mut error = ResolveError::NoAddress;
         let mut weigh = |found: Result<Found, UpstreamError>| match found {
             Ok(found) => match self.weigh(&found, policy, rule) {
@@ -154,6 +180,18 @@ impl Resolver {
     /// Where the upstreams are.
     pub(crate) fn upstreams(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.upstreams.addresses()
+    }
+
+    /// Takes a search for `host`, which `rule` lists, from the budget of the subscriber at `asker`;
+    /// whether that had room for it. A name listed as it stands always has.
+    pub(crate) fn may_search(
+        &self,
+        asker: IpAddr,
+        host: &HostName,
+        rule: Option<&Rule>,
+        now: Instant,
+    ) -> bool {
+        self.budgets.may_search(asker, host, rule, now)
     }
 
     /// What is known about `host` without asking.
@@ -221,18 +259,6 @@ impl Resolver {
                 ended
             }
         })
-    }
-
-    async fn find(
-        &self,
-        snapshot: &Snapshot,
-        host: &HostName,
-        slot: (Family, bool),
-    ) -> Result<Found, UpstreamError> {
-        match self.known(snapshot, host, slot) {
-            Some(found) => Ok(found),
-            None => self.ask(snapshot, host, slot).await,
-        }
     }
 
     /// Screens what was found under the policy that holds for the answer.
@@ -303,6 +329,7 @@ impl ResolveError {
         match self {
             Self::NoAddress => "no-address",
             Self::AddressesRefused => "addresses-refused",
+            Self::TooManyNames => "too-many-names",
             Self::Failed(error) => error.label(),
         }
     }

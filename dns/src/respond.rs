@@ -5,13 +5,11 @@
 //! policy, or to a SIM in a state, that no longer holds. All transports come here; a thread that
 //! answers many questions brings a [`Slate`] of its own, on which nothing needs to be allocated.
 
-mod budget;
 mod proof;
 mod rate;
 mod step;
 
 use std::{
-    hash::RandomState,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, RwLock},
     time::Duration,
@@ -35,8 +33,6 @@ use crate::{
     wire::{Answer, Dropped, MAX_TCP_ANSWER, Notice, Query, Reading},
 };
 
-use budget::{BUDGETS, BudgetKey};
-
 /// What the resolver needs from the gateway around it.
 pub trait Judge: Send + Sync + 'static {
     /// The policy in force; `None` before the first, which refuses everything.
@@ -59,11 +55,8 @@ pub(crate) struct Responder {
     site: Site,
     metrics: Arc<Metrics>,
     rates: Mutex<Rates<Asking>>,
-    budgets: Mutex<Rates<BudgetKey>>,
-    wildcard_names_per_minute: u32,
     /// None if the system has no random octets; then nobody gets a cookie.
     cookies: RwLock<Option<CookieSecrets>>,
-    seed: RandomState,
     questions_per_second: u32,
     began: Instant,
 }
@@ -174,10 +167,7 @@ impl Responder {
             site,
             metrics,
             rates: Mutex::new(Rates::new(PLACES)),
-            budgets: Mutex::new(Rates::new(BUDGETS)),
-            wildcard_names_per_minute: limits.wildcard_names_per_minute,
             cookies: RwLock::new(CookieSecrets::random().ok()),
-            seed: RandomState::new(),
             questions_per_second: limits.questions_per_second,
             began: Instant::now(),
         }

@@ -165,7 +165,8 @@ impl App {
         };
         let upstreams = &config.dns.upstreams;
         let resolver = dns::Resolver::new(upstreams, &trust, Arc::clone(&dns_metrics))?;
-        let resolver = Arc::new(resolver.behind(config.dns.dns64));
+        let resolver = resolver.behind(config.dns.dns64).within(&config.dns.limits);
+        let resolver = Arc::new(resolver);
         let steered_port = (config.steering.mode != SteeringMode::None).then_some(DOT_PORT);
         let transparent = config.steering.mode == SteeringMode::Tproxy;
         // The policy is checked before anything is bound: a wrong one leaves no trace.

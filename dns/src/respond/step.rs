@@ -167,7 +167,7 @@ impl Case<'_> {
     }
 
     fn may_search(&self, host: &HostName, rule: Option<&Rule>) -> bool {
-        self.responder.may_search(self.asker.from.ip(), host, rule, self.now())
+        self.responder.resolver.may_search(self.asker.from.ip(), host, rule, self.now())
     }
 
     fn now(&self) -> Instant {

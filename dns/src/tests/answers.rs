@@ -6,7 +6,7 @@ use hickory_proto::{op::ResponseCode, rr::RecordType};
 
 use super::{
     scripted::{Script, Scripted, zone},
-    world::{NXDOMAIN, World, ask, policy, question, told},
+    world::{ASKER, NXDOMAIN, World, ask, policy, question, told},
 };
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn gives_the_proxy_the_same_addresses_as_the_subscriber() {
     let world = World::start("127.0.0.1:0", &[&upstream]).await;
     let snapshot = super::world::snapshot(&policy(NXDOMAIN, ""), 1);
     let addresses = async |host: &str| {
-        let found = world.resolver.addresses(&snapshot, &host.parse().unwrap(), None).await;
+        let found = world.resolver.addresses(&snapshot, ASKER, &host.parse().unwrap(), None).await;
         found.map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>())
     };
     assert_eq!(addresses("listed.example").await.unwrap(), ["2001:db8::7", "198.51.100.7"]);

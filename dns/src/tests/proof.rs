@@ -1,18 +1,19 @@
 //! Askers that may be made up: cookies, and how little they are sent.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{RecordType, rdata::opt::EdnsOption},
 };
+use policy::{HostName, Request, Subject, Subscriber, decide};
 use tokio::net::UdpSocket;
 
 use super::{
     scripted::{Script, Scripted},
-    world::{NXDOMAIN, WILD, World, ask_raw, policy, question, told},
+    world::{ASKER, NOW, NXDOMAIN, WILD, World, ask_raw, policy, question, snapshot, told},
 };
-use crate::{CookieSecrets, Limits};
+use crate::{CookieSecrets, Limits, ResolveError};
 
 /// Slow enough that no second question fits into a test.
 const ONE_A_SECOND: &str = "[class.limits]\ndns_qps = 1\n";
@@ -185,6 +186,36 @@ async fn case_73_bounds_the_names_below_a_wildcard_that_one_subscriber_has_looke
     assert_eq!(told_of("listed.example.").await, "NoError listed.example. 30 198.51.100.7");
     let limited = |line: &String| line.starts_with("unprovisioned deny limit n");
     assert_eq!(world.judge.records().iter().filter(|line| limited(line)).count(), 3);
+}
+
+#[tokio::test]
+async fn case_73_bounds_the_names_that_sessions_have_looked_up_as_well() {
+    let upstream = Scripted::start().await;
+    upstream.otherwise(Script::Late(std::time::Duration::ZERO));
+    let limits = Limits { wildcard_names_per_minute: 5, ..Limits::default() };
+    let world = World::start_with("127.0.0.1:0", &[&upstream], limits).await;
+    let snapshot = snapshot(&policy(NXDOMAIN, WILD), 1);
+    let addresses = async |asker: IpAddr, host: &str| {
+        let host: HostName = host.parse().unwrap();
+        let request = Request::Dns { host: &host };
+        let subscriber = Subscriber::at(asker);
+        let subject = Subject::Subscriber(&subscriber);
+        let decision = decide(snapshot.policy(), subject, request, NOW);
+        world
+            .resolver
+            .addresses(&snapshot, asker, &host, decision.rule())
+            .await
+            .map(|all| all.len())
+    };
+    for number in 0..8 {
+        let expected = if number < 5 { Ok(1) } else { Err(ResolveError::TooManyNames) };
+        assert_eq!(addresses(ASKER, &format!("n{number}.wild.example")).await, expected);
+    }
+    assert_eq!(upstream.asked().len(), 10, "both families of five names");
+    assert_eq!(addresses(ASKER, "n0.wild.example").await, Ok(1));
+    assert_eq!(addresses(ASKER, "listed.example").await, Ok(1));
+    let other = "100.64.7.8".parse().unwrap();
+    assert_eq!(addresses(other, "n7.wild.example").await, Ok(1));
 }
 
 #[tokio::test]

@@ -147,6 +147,8 @@ pub(super) const NXDOMAIN: &str = "denied = \"nxdomain\"\ndenied_ttl = \"5s\"\nm
 pub(super) const WILD: &str = "[[hostset.host]]\nmatch = \"*.wild.example\"\nschemes = [\"https\"]";
 
 /// Noon of 1 September 2026.
+/// Who asks where no socket does.
+pub(super) const ASKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(100, 64, 7, 7));
 pub(super) const NOW: Timestamp = Timestamp::constant(1_788_264_000, 0);
 
 impl World {
@@ -200,7 +202,8 @@ impl World {
     ) -> Self {
         let registry = Registry::new();
         let metrics = Metrics::register(&registry).unwrap();
-        let resolver = Resolver::new(upstreams, trust, Arc::clone(&metrics)).unwrap();
+        let resolver =
+            Resolver::new(upstreams, trust, Arc::clone(&metrics)).unwrap().within(&limits);
         let resolver = Arc::new(resolver.behind(nat64));
         let judge = Arc::new(Bench::default());
         judge.publish(&policy(NXDOMAIN, ""));

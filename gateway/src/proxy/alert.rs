@@ -51,6 +51,7 @@ impl Alert {
     /// The alert for an origin that cannot be reached.
     pub(super) fn for_dial(error: &DialError) -> Self {
         match error {
+            DialError::TooManyNames => Self::for_reason(Reason::Limit),
             DialError::Unresolved(_)
             | DialError::AddressRefused
             | DialError::Loop

@@ -31,7 +31,7 @@ use self::origins::local_ports;
 pub(super) use self::origins::{Counted, Origins};
 use super::{
     metrics::Metrics,
-    outcome::{OriginEnd, OurEnd, Outcome},
+    outcome::{OriginEnd, OurEnd, Outcome, PolicyEnd},
 };
 
 /// Opens connections to origins.
@@ -72,6 +72,9 @@ pub(super) enum DialError {
     /// The name resolves only to addresses that must not be dialled.
     #[error("every address of the name is refused by the dial guard")]
     AddressRefused,
+    /// The subscriber had too many names below the wildcard looked up.
+    #[error("the subscriber had too many names below one wildcard looked up")]
+    TooManyNames,
     /// The name leads back to the gateway.
     #[error("the name leads back to the gateway")]
     Loop,
@@ -105,7 +108,7 @@ impl Dialer {
         Self { listeners, own_addresses, dial_time, origins, turns, metrics }
     }
 
-    /// Resolves `host` and connects to `port` of one of its addresses, or to the port the lab's
+    /// Resolves `host` for the subscriber at `asker` and connects to `port` of one of its addresses, or to the port the lab's
     /// policy puts in its place.
     ///
     /// # Errors
@@ -115,6 +118,7 @@ impl Dialer {
         &self,
         resolver: &dns::Resolver,
         snapshot: &Snapshot,
+        asker: IpAddr,
         host: &HostName,
         rule: Option<&Rule>,
         port: u16,
@@ -122,7 +126,7 @@ impl Dialer {
         let limit = self.dial_time;
         let dialled = async {
             let Candidates { to, addresses } =
-                self.candidates(resolver, snapshot, host, rule, port).await?;
+                self.candidates(resolver, snapshot, asker, host, rule, port).await?;
             let counted = Counted::new(self.metrics.origin_connections());
             let (stream, address) = self.race(to).await?;
             let lifted = lifted(snapshot, rule);
@@ -137,7 +141,7 @@ impl Dialer {
         timeout(limit, dialled).await.unwrap_or(Err(DialError::TimedOut { limit }))
     }
 
-    /// Resolves `host` and says where to dial it.
+    /// Resolves `host` for the subscriber at `asker` and says where to dial it.
     ///
     /// # Errors
     ///
@@ -146,15 +150,17 @@ impl Dialer {
         &self,
         resolver: &dns::Resolver,
         snapshot: &Snapshot,
+        asker: IpAddr,
         host: &HostName,
         rule: Option<&Rule>,
         port: u16,
     ) -> Result<Candidates, DialError> {
         let limit = self.dial_time;
-        let resolved = timeout(limit, resolver.addresses(snapshot, host, rule)).await;
+        let resolved = timeout(limit, resolver.addresses(snapshot, asker, host, rule)).await;
         let addresses = match resolved.map_err(|_| DialError::TimedOut { limit })? {
             Ok(addresses) => addresses,
             Err(dns::ResolveError::AddressesRefused) => return Err(DialError::AddressRefused),
+            Err(dns::ResolveError::TooManyNames) => return Err(DialError::TooManyNames),
             Err(error) => return Err(DialError::Unresolved(error)),
         };
         let port = snapshot.policy().lab().ports.get(&port).copied().unwrap_or(port);
@@ -279,6 +285,7 @@ impl DialError {
         match self {
             Self::Unresolved(_) => Outcome::Origin(OriginEnd::Unresolved),
             Self::AddressRefused => Outcome::Us(OurEnd::AddressRefused),
+            Self::TooManyNames => Outcome::Policy(PolicyEnd::Denied(Reason::Limit)),
             Self::Loop => Outcome::Us(OurEnd::Loop),
             Self::Unreachable { .. } | Self::TimedOut { .. } => {
                 Outcome::Origin(OriginEnd::Unreachable)
@@ -290,6 +297,7 @@ impl DialError {
     pub(super) fn reason(&self) -> Option<Reason> {
         match self {
             Self::AddressRefused => Some(Reason::UpstreamAddressRefused),
+            Self::TooManyNames => Some(Reason::Limit),
             Self::Loop => Some(Reason::Loop),
             Self::Unresolved(_) | Self::Unreachable { .. } | Self::TimedOut { .. } => None,
         }

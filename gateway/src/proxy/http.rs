@@ -221,7 +221,11 @@ impl HttpService {
             return Err(Self::probed(head));
         }
         let port = session.port();
-        match parts.dialer.dial(&parts.resolver, &snapshot, host, rule, port).await {
+        match parts
+            .dialer
+            .dial(&parts.resolver, &snapshot, session.subscriber(), host, rule, port)
+            .await
+        {
             Ok(dialled) => {
                 judge::compare_destination(parts, session, &dialled.addresses);
                 Ok(dialled)
@@ -233,6 +237,7 @@ impl HttpService {
                 }
                 let answer = match error {
                     DialError::TimedOut { .. } => Answer::origin_too_slow(),
+                    DialError::TooManyNames => Answer::unavailable(),
                     DialError::Unresolved(_)
                     | DialError::AddressRefused
                     | DialError::Loop

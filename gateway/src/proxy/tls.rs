@@ -115,7 +115,8 @@ async fn opened(
             return Err(near.deny(reason, false).await);
         }
     };
-    let dialled = parts.dialer.dial(&parts.resolver, &snapshot, host, rule, session.port()).await;
+    let (asker, port) = (session.subscriber(), session.port());
+    let dialled = parts.dialer.dial(&parts.resolver, &snapshot, asker, host, rule, port).await;
     let dialled = match dialled {
         Ok(dialled) => dialled,
         Err(error) => {

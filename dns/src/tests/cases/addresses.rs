@@ -11,7 +11,7 @@ use crate::{
     screen::{End, Family, Finding},
     tests::{
         scripted::Scripted,
-        world::{NOW, NXDOMAIN, World, policy, snapshot, told},
+        world::{ASKER, NOW, NXDOMAIN, World, policy, snapshot, told},
     },
 };
 
@@ -92,6 +92,6 @@ async fn case_30_dials_the_host_itself_whose_address_dns64_made() {
 async fn dialled(world: &World, host: &str) -> Vec<String> {
     let snapshot = snapshot(&policy(NXDOMAIN, ""), 1);
     let host = HostName::parse(host).unwrap();
-    let found = world.resolver.addresses(&snapshot, &host, None).await.unwrap();
+    let found = world.resolver.addresses(&snapshot, ASKER, &host, None).await.unwrap();
     found.iter().map(ToString::to_string).collect()
 }

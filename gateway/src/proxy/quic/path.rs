@@ -104,8 +104,8 @@ async fn converse(
         Ok(passed) => passed.rule,
         Err(reason) => return deny(&near, reason),
     };
-    let candidates =
-        parts.dialer.candidates(&parts.resolver, &snapshot, &host, rule, session.port());
+    let (asker, port) = (session.subscriber(), session.port());
+    let candidates = parts.dialer.candidates(&parts.resolver, &snapshot, asker, &host, rule, port);
     let Candidates { mut to, addresses } = match candidates.await {
         Ok(candidates) => candidates,
         Err(error) => {

@@ -3,23 +3,42 @@
 //! Whoever owns a name below a listed wildcard could carry data in the names that are asked for.
 //! What is in the cache costs nothing; each name that an upstream has to be asked about does.
 
-use std::{hash::BuildHasher, net::IpAddr, sync::PoisonError, time::Duration};
+use std::{
+    hash::{BuildHasher, RandomState},
+    net::IpAddr,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use policy::{HostName, PatternKind, Rule};
 use tokio::time::Instant;
 
-use super::Responder;
 use crate::{
-    rates::{Allowance, Rate},
+    rates::{Allowance, Rate, Rates},
     sources::source,
 };
 
-/// A subscriber, and the rule by its hash.
-pub(super) type BudgetKey = (IpAddr, u64);
+/// The budgets of all subscribers, spent by their questions and their sessions alike.
+#[derive(Debug)]
+pub(super) struct Budgets {
+    /// By subscriber, and the rule by its hash.
+    spent: Mutex<Rates<(IpAddr, u64)>>,
+    seed: RandomState,
+    names_per_minute: u32,
+    began: Instant,
+}
 
-impl Responder {
-    /// Takes a search for `host`, which `rule` lists, from the budget of the subscriber at
-    /// `address`; whether that had room for it. A name listed as it stands always has.
+impl Budgets {
+    pub(super) fn new(names_per_minute: u32) -> Self {
+        Self {
+            spent: Mutex::new(Rates::new(BUDGETS)),
+            seed: RandomState::new(),
+            names_per_minute,
+            began: Instant::now(),
+        }
+    }
+
+    /// See [`super::Resolver::may_search`].
     pub(super) fn may_search(
         &self,
         address: IpAddr,
@@ -31,9 +50,9 @@ impl Responder {
         let Some(rule) = rule.filter(is_wild) else { return true };
         let key = (source(address), self.seed.hash_one((rule.hostset(), rule.pattern().base())));
         let now = now.saturating_duration_since(self.began);
-        let allowance = Allowance { count: self.wildcard_names_per_minute, period: MINUTE };
-        let mut budgets = self.budgets.lock().unwrap_or_else(PoisonError::into_inner);
-        let (rate, _is_taken_over) = budgets.take(key, weight(host), allowance, now);
+        let allowance = Allowance { count: self.names_per_minute, period: MINUTE };
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        let (rate, _is_taken_over) = spent.take(key, weight(host), allowance, now);
         rate == Rate::Within
     }
 }
@@ -47,7 +66,7 @@ fn weight(host: &HostName) -> u32 {
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Subscribers and rules whose budget is watched at once.
-pub(super) const BUDGETS: usize = 16_384;
+const BUDGETS: usize = 16_384;
 /// Octets of a label that is not long.
 const LONG_LABEL: usize = 40;
 /// Octets of a name that is not long.
