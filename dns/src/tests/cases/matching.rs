@@ -141,7 +141,12 @@ async fn case_09_knows_the_asker_by_its_source_alone() {
 #[tokio::test]
 async fn case_12_answers_as_explain_says() {
     let upstream = Scripted::start().await;
-    let world = World::start("127.0.0.1:0", &[&upstream]).await;
+    let limits = Limits {
+        questions_per_second: u32::MAX,
+        wildcard_names_per_minute: u32::MAX,
+        ..Limits::default()
+    };
+    let world = World::start_with("127.0.0.1:0", &[&upstream], limits).await;
     let lab = "[lab.resolve]\n\"listed.example\" = [\"198.51.100.7\"]\n";
     let text = policy(NXDOMAIN, lab)
         .replace("\"listed.example\"\nschemes", "\".listed.example\"\nschemes");
@@ -149,11 +154,6 @@ async fn case_12_answers_as_explain_says() {
     let snapshot = snapshot(&text, 1);
     let (judge, resolver) = (Arc::clone(&world.judge), Arc::clone(&world.resolver));
     let metrics = Metrics::register(&Registry::new()).unwrap();
-    let limits = Limits {
-        questions_per_second: u32::MAX,
-        wildcard_names_per_minute: u32::MAX,
-        ..Limits::default()
-    };
     let responder = Responder::new(judge, resolver, Site::default(), metrics, limits);
     let labels = ["listed", "example", "bing", "com", "a", "www", "LISTED", "Example", "arpa"];
     let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
