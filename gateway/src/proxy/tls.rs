@@ -203,13 +203,15 @@ impl Near {
     /// reset of the close, and nothing need be waited for.
     async fn refuse(self, alert: Alert, is_all: bool) {
         let record = alert.record();
+        // Seven octets find room in a buffer that holds none yet, and leave with the close: one
+        // packet says both.
+        let flags = SendFlags::NOSIGNAL | SendFlags::MORE;
         match self {
-            // Seven octets find room in a buffer that holds none yet.
             Self::Fresh(stream) if is_all => {
-                let _ = send(&stream, &record, SendFlags::NOSIGNAL);
+                let _ = send(&stream, &record, flags);
             }
             Self::Awaited(stream) if is_all => {
-                let _ = stream.try_write(&record);
+                let _ = send(&stream, &record, flags);
             }
             Self::Fresh(_) | Self::Awaited(_) => {
                 if let Ok(mut stream) = self.awaited() {

@@ -7,6 +7,7 @@ use std::{
 
 use nix::sys::socket::{setsockopt, sockopt};
 use prometheus::IntGauge;
+use rustix::net::sockopt::set_tcp_quickack;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpSocket, UdpSocket};
 
@@ -32,6 +33,8 @@ impl Origins {
         }?;
         // Each write is a whole message of the subscriber.
         socket.set_nodelay(true)?;
+        // Its first octets are sent at once, and acknowledge the handshake with them (tcp(7)).
+        set_tcp_quickack(&socket, false)?;
         if let Some(mark) = self.mark {
             SockRef::from(&socket).set_mark(mark)?;
         }
