@@ -3,9 +3,13 @@
 
 use std::{
     ffi::OsStr,
+    fs::File,
     io,
     process::{Child, Command, Stdio},
+    thread,
 };
+
+use nix::sched::{CloneFlags, setns};
 
 /// The client's namespace.
 pub const CLIENT: &str = "client";
@@ -57,6 +61,43 @@ pub fn make() -> io::Result<()> {
     Ok(())
 }
 
+/// Gives every end an IPv6 address too, next to its IPv4 address: `10.9.1.1` is `fd00:9:1::1`.
+///
+/// # Errors
+///
+/// `ip` or `sysctl` is not there, or not permitted.
+pub fn add_ipv6() -> io::Result<()> {
+    let setting = "net.ipv6.conf.all.forwarding=1";
+    ended(Command::new("ip").args(["netns", "exec", GATEWAY, "sysctl", "-qw", setting]))?;
+    for (far, number) in [(CLIENT, "1"), (ORIGIN, "2")] {
+        let near = format!("fd00:9:{number}::1");
+        let ends = [(GATEWAY, format!("g{number}"), "1"), (far, format!("o{number}"), "2")];
+        for (namespace, device, last) in ends {
+            let address = format!("fd00:9:{number}::{last}/64");
+            ip(&["-n", namespace, "addr", "add", &address, "dev", &device, "nodad"])?;
+        }
+        ip(&["-n", far, "-6", "route", "add", "default", "via", &near])?;
+    }
+    Ok(())
+}
+
+/// Runs `code` on a thread of its own in one of the namespaces: the sockets it makes belong there
+/// for good.
+///
+/// # Panics
+///
+/// When there is no such namespace, or the code panics.
+pub fn inside<T: Send>(namespace: &str, code: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let file = File::open(format!("/run/netns/{namespace}")).expect("the namespace");
+            setns(file, CloneFlags::CLONE_NEWNET).expect("the namespace can be entered");
+            code()
+        });
+        thread.join().expect("the code ends")
+    })
+}
+
 /// A program in one of the namespaces, silent but for standard error.
 pub fn command(namespace: &str, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("ip");
@@ -89,7 +130,12 @@ pub fn end(mut child: Child) {
     let _ = child.wait();
 }
 
-fn ip(arguments: &[&str]) -> io::Result<()> {
+/// Calls `ip`.
+///
+/// # Errors
+///
+/// It is not there, or says no.
+pub fn ip(arguments: &[&str]) -> io::Result<()> {
     ended(Command::new("ip").args(arguments))
 }
 
