@@ -148,7 +148,7 @@ pub(super) const WILD: &str = "[[hostset.host]]\nmatch = \"*.wild.example\"\nsch
 
 /// Noon of 1 September 2026.
 /// Who asks where no socket does.
-pub(super) const ASKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(100, 64, 7, 7));
+pub(super) const ASKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 7));
 pub(super) const NOW: Timestamp = Timestamp::constant(1_788_264_000, 0);
 
 impl World {

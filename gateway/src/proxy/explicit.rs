@@ -53,8 +53,8 @@ pub(super) async fn serve(
     places: &Places,
 ) {
     let Some(place) = places.enter(subscriber) else {
-        listener::reset(stream);
-        return turned_away(subscriber, Protocol::Http, parts);
+        turned_away(subscriber, Protocol::Http, parts);
+        return listener::reset(stream);
     };
     let Ok(mut stream) = TcpStream::from_std(stream) else {
         return parts.metrics.ended(Protocol::Http, Outcome::Us(OurEnd::Broken));
@@ -69,9 +69,10 @@ pub(super) async fn serve(
     let (limits, now) = (judge::class_limits(parts, subscriber), parts.judge.now());
     let admission = parts.sessions.admit(subscriber, protocol, port, None, limits, now);
     let Ok(session) = admission else {
+        turned_away(subscriber, protocol, parts);
         // One that has no socket any more is closed all the same.
         let _ = stream.into_std().map(listener::reset);
-        return turned_away(subscriber, protocol, parts);
+        return;
     };
     let outcome = match asked {
         Asked::Connect(host, _) => connect(stream, &host, &session, parts, pipes).await,
