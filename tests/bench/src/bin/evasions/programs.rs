@@ -3,13 +3,13 @@
 
 use std::{
     env, fs,
-    net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
-use bench::network::{GATEWAY, GATEWAY_ADDRESS, command, end, inside, ip};
+use bench::network::{GATEWAY, GATEWAY_ADDRESS, command, end, ip};
 
 use crate::{
     rows::Part,
@@ -126,21 +126,34 @@ impl Program {
                 command
             }
         };
-        command.stdout(Stdio::null()).stderr(file_for(&folder, "stderr"));
+        command.stdout(file_for(&folder, "stdout")).stderr(file_for(&folder, "stderr"));
         let running = Running(Some(command.spawn().expect("the program is installed")));
-        let ports: &[u16] = match self {
-            Self::Postern => &[8080, 8443],
-            Self::Sslh => &[443],
-            Self::Haproxy | Self::Nginx | Self::Sniproxy | Self::Squid => &[80, 443],
-        };
-        for port in ports {
-            let said = || fs::read_to_string(folder.join("stderr")).unwrap_or_default();
-            assert!(takes(*port), "{} does not listen on {port}: {}", self.name(), said());
-        }
+        let said = || fs::read_to_string(folder.join("stderr")).unwrap_or_default();
+        assert!(self.gets_ready(&folder), "{} does not listen: {}", self.name(), said());
         if self != Self::Postern {
             steer();
         }
         running
+    }
+
+    /// Waits until it takes connections; false if it does not after ten seconds.
+    fn gets_ready(self, folder: &Path) -> bool {
+        // Asked by name, not by a connection: one that nobody steered ends squid's listener.
+        let at = format!("{GATEWAY_ADDRESS}:443");
+        (0..100).any(|_| {
+            let is_ready = if self == Self::Postern {
+                // Its steering is there by then, too.
+                let said = fs::read_to_string(folder.join("stdout"));
+                said.is_ok_and(|said| said.contains("READY"))
+            } else {
+                let found = command(GATEWAY, "ss").args(["-Hltn", "src", &at]).output();
+                found.is_ok_and(|found| !found.stdout.is_empty())
+            };
+            if !is_ready {
+                thread::park_timeout(Duration::from_millis(100));
+            }
+            is_ready
+        })
     }
 }
 
@@ -163,20 +176,6 @@ fn steer() {
     assert!(status.is_ok_and(|status| status.success()), "nft takes the rules");
 }
 
-/// Waits until something takes connections at the gateway's own address; false if nothing does.
-fn takes(port: u16) -> bool {
-    let address = SocketAddr::new(GATEWAY_ADDRESS.parse().expect("an address"), port);
-    inside(GATEWAY, || {
-        (0..100).any(|_| {
-            let taken = TcpStream::connect(address).is_ok();
-            if !taken {
-                thread::park_timeout(Duration::from_millis(100));
-            }
-            taken
-        })
-    })
-}
-
 fn listed() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|(name, _)| *name).filter(|name| *name != "denied.example")
 }
@@ -185,7 +184,7 @@ fn postern() -> std::ffi::OsString {
     env::var_os("POSTERN_BIN").expect("POSTERN_BIN")
 }
 
-fn file_for(folder: &std::path::Path, name: &str) -> fs::File {
+fn file_for(folder: &Path, name: &str) -> fs::File {
     fs::File::create(folder.join(name)).expect("a file of the run")
 }
 

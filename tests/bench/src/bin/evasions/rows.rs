@@ -206,12 +206,13 @@ fn rerouted(scene: &Scene, cell: Cell) -> Cell {
 /// How what was said ends.
 fn verdict(scene: &Scene, talk: &mut Talk, is_forbidden: fn(&Arrival) -> bool) -> Cell {
     let has_passed = || scene.arrivals().iter().any(is_forbidden);
-    talk.until(|_| has_passed());
+    // An answer is as good as an end: a connection may live on behind it.
+    talk.until(|talk| has_passed() || !talk.octets.is_empty());
     if !has_passed() {
         // What was under way when the connection ended.
         std::thread::park_timeout(Duration::from_millis(100));
     }
-    match (has_passed(), talk.is_over) {
+    match (has_passed(), talk.is_over || !talk.octets.is_empty()) {
         (true, _) => Cell::Passed(1, 1),
         (false, true) => Cell::Refused,
         (false, false) => Cell::Hangs,

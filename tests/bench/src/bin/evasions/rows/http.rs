@@ -113,9 +113,10 @@ pub(super) fn slow(_: &Scene) -> Cell {
 
 /// As [`each_refused`], but an answer is as good as an end: a connection may live on behind it.
 fn refused_or_answered(scene: &Scene, ways: Vec<Way>) -> Cell {
-    all_of(scene, ways, |talk, is_forbidden| match answered(scene, talk, 1) {
-        Cell::Refused if scene.arrivals().iter().any(is_forbidden) => Cell::Passed(1, 1),
-        cell => cell,
+    all_of(scene, ways, |talk, is_forbidden| {
+        let cell = answered(scene, talk, 1);
+        let has_passed = cell == Cell::Refused && scene.arrivals().iter().any(is_forbidden);
+        if has_passed { Cell::Passed(1, 1) } else { cell }
     })
 }
 

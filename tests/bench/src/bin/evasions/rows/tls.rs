@@ -28,6 +28,7 @@ pub(super) fn changed_hello(scene: &Scene) -> Cell {
     if talk.octets.first() != Some(&super::HANDSHAKE) {
         return Cell::NotItsPart;
     }
+    talk.octets.clear();
     talk.send(&Hello::to(DENIED).octets());
     verdict(scene, &mut talk, names_denied)
 }
