@@ -14,7 +14,7 @@ use std::{
     fs,
     net::{SocketAddr, UdpSocket},
     path::Path,
-    process::ExitCode,
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
@@ -84,6 +84,8 @@ fn one_node() -> Duration {
 
 /// From the call at one node to the verdict of the other.
 fn two_nodes() -> Duration {
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+    assert!(up.success(), "the private environment has no loopback");
     let server = Redis::start().unwrap();
     let state = format!("engine = \"redis\"\nservers = [\"redis://{}\"]\n", server.address());
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
@@ -136,7 +138,7 @@ fn options() -> Options {
 /// SIMs that are open in the kernel, by its own list.
 fn kernel_opens(world: &World) -> u32 {
     let listed = world.gateway().namespace().call(|| {
-        let mut command = std::process::Command::new("nft");
+        let mut command = Command::new("nft");
         command.args(["-j", "list", "set", "inet", "postern", "sim_open4"]).output().unwrap()
     });
     let text = String::from_utf8(listed.stdout).unwrap();
