@@ -141,7 +141,8 @@ impl Resolver {
             let slot = (family, false);
             (slot, self.known(snapshot, host, slot))
         });
-        let is_known = known.iter().all(|(_, found)| found.is_some());
+        // One family says that the name was looked up; not all that is said of the other is kept.
+        let is_known = known.iter().any(|(_, found)| found.is_some());
         if !is_known && !self.may_search(asker, host, rule, Instant::now()) {
             return Err(ResolveError::TooManyNames);
         }

@@ -146,9 +146,9 @@ pub(super) const NXDOMAIN: &str = "denied = \"nxdomain\"\ndenied_ttl = \"5s\"\nm
 /// More of a policy: every name below `wild.example` is listed.
 pub(super) const WILD: &str = "[[hostset.host]]\nmatch = \"*.wild.example\"\nschemes = [\"https\"]";
 
-/// Noon of 1 September 2026.
 /// Who asks where no socket does.
 pub(super) const ASKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 7));
+/// Noon of 1 September 2026.
 pub(super) const NOW: Timestamp = Timestamp::constant(1_788_264_000, 0);
 
 impl World {
