@@ -95,13 +95,17 @@ impl<T> HostTable<T> {
         host: &str,
         visit: &mut impl FnMut(Values<'t, T>) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        for start in starts_of_last_labels(host, self.depth).into_iter().rev() {
-            let Some((before, end)) = host.split_at_checked(start) else { continue };
+        let mut left = start_of_last_labels(host, self.depth);
+        while let Some((before, end)) = host.split_at_checked(left) {
             if let Some(found) = self.ends.find(hash(end), |known| known.is(end)) {
                 let label = before
                     .strip_suffix('.')
                     .map(|before| before.rsplit_once('.').map_or(before, |(_, label)| label));
                 found.show(label, &self.tails, visit)?;
+            }
+            match end.bytes().position(|octet| octet == b'.') {
+                Some(dot) => left += dot + 1,
+                None => break,
             }
         }
         ControlFlow::Continue(())
@@ -187,11 +191,12 @@ impl<T> Default for HostTable<T> {
     }
 }
 
-/// Where each of the last `count` labels of `host` begins, the last label first: a name may have
-/// 127 labels, and those beyond the longest pattern are not worth a probe each.
-fn starts_of_last_labels(host: &str, count: usize) -> SmallVec<[usize; 16]> {
+/// Where the last `count` labels of `host` begin: a name may have 127 labels, and those beyond the
+/// longest pattern are not worth a probe each.
+fn start_of_last_labels(host: &str, count: usize) -> usize {
+    let Some(before) = count.checked_sub(1) else { return host.len() };
     let dots = host.bytes().enumerate().rev().filter(|(_, octet)| *octet == b'.');
-    dots.map(|(dot, _)| dot + 1).chain([0]).take(count).collect()
+    dots.map(|(dot, _)| dot + 1).nth(before).unwrap_or(0)
 }
 
 fn hash(name: &str) -> u64 {
