@@ -50,9 +50,10 @@ struct Entry {
 }
 
 impl Packets {
-    /// A table with room for `places` packets, rounded up to whole groups of four.
+    /// A table with room for `places` packets, rounded up to a power of two, and whole groups
+    /// of four.
     pub(crate) fn new(places: usize) -> Self {
-        let places = places.max(1).next_multiple_of(GROUP);
+        let places = places.max(GROUP).next_power_of_two();
         let places = std::iter::repeat_with(|| None).take(places).collect();
         Self { places, seed: RandomState::default() }
     }
@@ -94,8 +95,9 @@ impl Packets {
         let Key { generation, class, host, family, checking_disabled, dnssec_ok, rule: _ } = key;
         let hash =
             self.seed.hash_one((generation, class, host, family, checking_disabled, dnssec_ok));
-        let groups = u64::try_from(self.places.len() / GROUP).unwrap_or(1);
-        let start = usize::try_from(hash % groups).unwrap_or_default() * GROUP;
+        // What is cut off is not needed.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        let start = (hash as usize & (self.places.len() / GROUP - 1)) * GROUP;
         start..start + GROUP
     }
 }

@@ -7,15 +7,18 @@
 //! as it stands: a crowd of made-up addresses gains no question by pushing others out.
 
 use std::{
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, Hash},
     net::IpAddr,
     time::Duration,
 };
+
+use foldhash::fast::RandomState;
 
 /// The buckets of all subscribers.
 #[derive(Debug)]
 pub(crate) struct Rates<K> {
     places: Box<[Option<Bucket<K>>]>,
+    /// Addresses are chosen by whoever sends.
     seed: RandomState,
     used: usize,
     hand: usize,
@@ -59,12 +62,13 @@ struct Bucket<K> {
 }
 
 impl<K: Copy + Eq + Hash> Rates<K> {
-    /// A table with room for `places` subscribers, rounded up to whole groups of eight.
+    /// A table with room for `places` subscribers, rounded up to a power of two, and whole
+    /// groups of eight.
     pub(crate) fn new(places: usize) -> Self {
-        let places = places.max(1).next_multiple_of(GROUP);
+        let places = places.max(GROUP).next_power_of_two();
         Self {
             places: vec![None; places].into_boxed_slice(),
-            seed: RandomState::new(),
+            seed: RandomState::default(),
             used: 0,
             hand: 0,
         }
@@ -111,9 +115,10 @@ impl<K: Copy + Eq + Hash> Rates<K> {
 
     /// The bucket of `key`, whether it stands in an empty place, and whether it was another's.
     fn bucket(&mut self, key: K, now: Duration) -> (&mut Bucket<K>, bool, bool) {
-        let groups = self.places.len() / GROUP;
-        let hash = self.seed.hash_one(key);
-        let group = usize::try_from(hash % u64::try_from(groups).unwrap_or(1)).unwrap_or_default();
+        let last = self.places.len() / GROUP - 1;
+        // What is cut off is not needed. A mask, because a division takes as long as all the rest.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        let group = self.seed.hash_one(key) as usize & last;
         let places = self.places.iter_mut().skip(group * GROUP).take(GROUP);
         let fresh = Bucket { key, full_at: now, slips: false };
         // Its own place, else an empty one, else the one nearest to full.
@@ -137,7 +142,7 @@ impl<K: Copy + Eq + Hash> Rates<K> {
     /// Looks at the next place of the table, and empties it if its bucket is full: the number of
     /// buckets in use follows the number of subscribers that ask.
     fn tidy(&mut self, now: Duration) {
-        self.hand = (self.hand + 1) % self.places.len();
+        self.hand = (self.hand + 1) & (self.places.len() - 1);
         if let Some(place) = self.places.get_mut(self.hand)
             && place.is_some_and(|bucket| bucket.full_at <= now)
         {

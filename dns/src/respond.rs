@@ -16,7 +16,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use policy::{HostMemory, HostName, Reason, Record, Snapshot, Subscriber};
+use policy::{Class, HostMemory, HostName, Reason, Record, Snapshot, Subject, Subscriber};
 use tokio::time::Instant;
 
 use crate::{
@@ -93,6 +93,8 @@ pub(crate) struct Slate {
 struct Sitting<'s> {
     asker: Asker,
     subscriber: &'s Subscriber,
+    /// The subscriber's class, under the moment's policy.
+    class: Option<&'s Class>,
     /// Whether the asker is who its address says.
     is_proven: bool,
     moment: &'s Moment,
@@ -207,7 +209,8 @@ impl Responder {
         };
         let subscriber = &self.judge.subscriber(asker.from.ip());
         let is_proven = self.prove(&mut slate.query, asker, moment);
-        let sitting = Sitting { asker, subscriber, is_proven, moment };
+        let class = moment.class_of(subscriber);
+        let sitting = Sitting { asker, subscriber, class, is_proven, moment };
         if let Rate::Over { slips } = self.rate(&slate.query, sitting) {
             return self.over_rate(&slate.query, slips, sitting, answer);
         }
@@ -251,7 +254,9 @@ impl Responder {
             let found = self.resolver.ask(&snapshot, &host, slot).await;
             ended.push(Ended { host, slot, found });
             let (moment, subscriber) = (self.moment(), self.judge.subscriber(asker.from.ip()));
-            let sitting = Sitting { asker, subscriber: &subscriber, is_proven, moment: &moment };
+            let (subscriber, moment) = (&subscriber, &moment);
+            let class = moment.class_of(subscriber);
+            let sitting = Sitting { asker, subscriber, class, is_proven, moment };
             match self.step(&mut slate, sitting, &ended, &mut answer) {
                 Step::Say(answer, origin) => {
                     last = (answer, origin);
@@ -292,6 +297,11 @@ impl Responder {
 }
 
 impl Moment {
+    fn class_of(&self, subscriber: &Subscriber) -> Option<&Class> {
+        let snapshot = self.snapshot.as_deref()?;
+        snapshot.policy().class_of(Subject::Subscriber(subscriber))
+    }
+
     pub(crate) fn started(&self) -> Instant {
         self.started
     }

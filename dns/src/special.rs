@@ -51,19 +51,30 @@ pub(crate) fn special(host: &HostName) -> Option<Special> {
         "_dns.resolver.arpa" => return Some(Special::Designation),
         _ => {}
     }
-    let mut labels = host.labels().rev();
-    match (labels.next()?, labels.next()) {
-        ("localhost", _) => Some(Special::Loopback),
-        ("invalid" | "onion" | "alt", _) => Some(Special::NoName),
-        ("arpa", Some("resolver")) => Some(Special::Resolver),
-        ("arpa", Some("in-addr" | "ip6")) => {
-            Reverse::of(host).filter(Reverse::is_private).map(|_| Special::NoName)
-        }
-        ("test" | "local" | "internal", _) | ("arpa", Some("home")) => {
-            Some(Special::NoNameUnlessListed)
-        }
+    // Most names end in none of these, and this is looked at for every question.
+    let (before, last) = split_last(host.as_str());
+    let parent = || before.map(|before| split_last(before).1);
+    match last {
+        "localhost" => Some(Special::Loopback),
+        "invalid" | "onion" | "alt" => Some(Special::NoName),
+        "test" | "local" | "internal" => Some(Special::NoNameUnlessListed),
+        "arpa" => match parent()? {
+            "resolver" => Some(Special::Resolver),
+            "home" => Some(Special::NoNameUnlessListed),
+            "in-addr" | "ip6" => {
+                Reverse::of(host).filter(Reverse::is_private).map(|_| Special::NoName)
+            }
+            _ => None,
+        },
         _ => None,
     }
+}
+
+/// What stands before the last dot, and the label behind it.
+fn split_last(name: &str) -> (Option<&str>, &str) {
+    let dot = name.bytes().rposition(|octet| octet == b'.');
+    let split = dot.and_then(|dot| Some((name.get(..dot)?, name.get(dot + 1..)?)));
+    split.map_or((None, name), |(before, last)| (Some(before), last))
 }
 
 /// The addresses of a connectivity probe that the gateway answers itself or leads to the portal.

@@ -17,6 +17,7 @@ mod record;
 mod registry;
 mod rows;
 mod seats;
+mod split;
 pub(crate) mod store;
 mod table;
 mod transfer;

@@ -91,7 +91,17 @@ pub fn decide<'p>(
     request: Request<'_>,
     now: Timestamp,
 ) -> Decision<'p> {
-    judge(policy, subject, now, |class| match weigh_probe(class, request) {
+    decide_in(policy, policy.class_of(subject), request, now)
+}
+
+/// As [`decide`], where the subject's class is known already.
+pub fn decide_in<'p>(
+    policy: &'p Policy,
+    class: Option<&'p Class>,
+    request: Request<'_>,
+    now: Timestamp,
+) -> Decision<'p> {
+    judge(class, now, |class| match weigh_probe(class, request) {
         Some(verdict) => (verdict, Reason::Ncsi, None),
         None => match weigh(policy, class, request, now) {
             (Reason::Listed, rule) => (Verdict::Allow, Reason::Listed, rule),
@@ -108,17 +118,15 @@ pub fn decide_nameless<'p>(
     reason: Reason,
     now: Timestamp,
 ) -> Decision<'p> {
-    judge(policy, subject, now, |_| (Verdict::Deny, reason, None))
+    judge(policy.class_of(subject), now, |_| (Verdict::Deny, reason, None))
 }
 
-/// Finds the subject's class; asks `garden` what its garden says, if it has one.
+/// Asks `garden` what the garden of `class` says, if it has one.
 fn judge<'p>(
-    policy: &'p Policy,
-    subject: Subject<'_>,
+    class: Option<&'p Class>,
     now: Timestamp,
     garden: impl FnOnce(&'p Class) -> (Verdict, Reason, Option<&'p Rule>),
 ) -> Decision<'p> {
-    let class = policy.class_of(subject);
     let (verdict, reason, rule) = match class.map(|class| (class, class.action_at(now))) {
         None => (Verdict::Deny, Reason::UnknownSubscriber, None),
         Some((_, Action::Open)) => (Verdict::Allow, Reason::Open, None),

@@ -74,7 +74,7 @@ pub use code::Code;
 pub use compile::{
     Compiled, Source, compile, compile_parts, compile_parts_unproven, compile_unproven,
 };
-pub use decide::{Decision, Request, Subject, Verdict, decide, decide_nameless};
+pub use decide::{Decision, Request, Subject, Verdict, decide, decide_in, decide_nameless};
 pub use delta::{
     Access, Change, Channel, ClassDelta, Condition, Cover, Delta, Group, Move, Ports, Presence,
     ReachChange, Region, Scope, Term, Words, delta,

@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use policy::{HostName, Reason, Record, Subject};
+use policy::{HostName, Reason, Record};
 
 use super::{Begun, PROTOCOL, Responder, Sitting, write};
 use crate::{
@@ -16,10 +16,8 @@ use crate::{
 impl Responder {
     /// Counts a question against its subscriber's rate, and records it if it is over.
     pub(super) fn rate(&self, query: &Query, sitting: Sitting<'_>) -> Rate {
-        let Sitting { asker, subscriber, is_proven, moment } = sitting;
+        let Sitting { asker, subscriber, class, is_proven, moment } = sitting;
         let snapshot = moment.snapshot.as_deref();
-        let class = snapshot
-            .and_then(|snapshot| snapshot.policy().class_of(Subject::Subscriber(subscriber)));
         let per_second =
             class.and_then(|class| class.limits().dns_qps).unwrap_or(self.questions_per_second);
         let asking = Asking { source: source(asker.from.ip()), is_proven };

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use policy::{HostName, Policy, Reason, Record, Request, Rule, Snapshot, Subject, Verdict, decide};
+use policy::{
+    HostName, Policy, Reason, Record, Request, Rule, Snapshot, Subject, Verdict, decide, decide_in,
+};
 use tokio::time::Instant;
 
 use super::{Asker, Ended, Moment, PROTOCOL, Responder, Search, Sitting, Slate, Step, limit};
@@ -42,12 +44,11 @@ impl Responder {
         message: &mut Vec<u8>,
     ) -> Step {
         let Slate { query, host, packets } = slate;
-        let (query, Sitting { asker, subscriber, moment, .. }) = (&*query, sitting);
+        let (query, Sitting { asker, subscriber, class, moment, .. }) = (&*query, sitting);
         let say = |answer| Step::Say(answer, Origin::Local);
         let Some(question) = query.question() else {
             return say(Answer::empty(Rcode::FormatError));
         };
-        let subject = Subject::Subscriber(subscriber);
         let Some(snapshot) = &moment.snapshot else {
             let reason = Reason::NoPolicy;
             self.judge.record(&Record::denied(subscriber, PROTOCOL, reason, None, asker.to));
@@ -59,7 +60,7 @@ impl Responder {
         let explain =
             |answer| say(if reads_structure { plan::structured(policy, answer) } else { answer });
         let Ok(host) = host.read_wire_labels(question.name.labels()) else {
-            let is_served = policy.class_of(subject).is_some();
+            let is_served = class.is_some();
             let reason = if is_served { Reason::BadHost } else { Reason::UnknownSubscriber };
             let snapshot = Some(&**snapshot);
             self.judge.record(&Record::denied(subscriber, PROTOCOL, reason, snapshot, asker.to));
@@ -77,7 +78,7 @@ impl Responder {
             None => (host, None),
         };
         let request = Request::Dns { host };
-        let decision = decide(policy, subject, request, moment.now);
+        let decision = decide_in(policy, class, request, moment.now);
         let record = Record::decided(subscriber, &request, &decision, snapshot, asker.to);
         let case = Case { responder: self, query, asker, moment, snapshot, record, results };
         let to = asker.to.map(|to| to.ip());

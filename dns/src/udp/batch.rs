@@ -13,7 +13,6 @@ use nix::{
         SockaddrIn6, SockaddrStorage, recvmmsg, sendmmsg, sendmsg,
     },
 };
-use smallvec::SmallVec;
 
 use super::socket::{Door, Path, Socket, Source};
 use crate::wire::{MAX_QUESTION, MAX_UDP_ANSWER};
@@ -38,6 +37,8 @@ pub(super) struct Arrival<'b> {
 pub(super) struct Outbox {
     letters: Vec<Letter>,
     sealed: usize,
+    /// Whom the letters of one call go to.
+    addresses: Vec<Option<SockaddrStorage>>,
     plain: MultiHeaders<SockaddrStorage>,
     v4: MultiHeaders<SockaddrStorage>,
     v6: MultiHeaders<SockaddrStorage>,
@@ -96,6 +97,7 @@ impl Outbox {
         Self {
             letters: std::iter::repeat_with(letter).take(BATCH).collect(),
             sealed: 0,
+            addresses: Vec::with_capacity(BATCH),
             plain: headers(None),
             v4: headers(Some(cmsg_space!(libc::in_pktinfo))),
             v6: headers(Some(cmsg_space!(libc::in6_pktinfo))),
@@ -126,13 +128,17 @@ impl Outbox {
         let mut unsent = 0;
         for letters in letters.chunk_by(|a, b| a.path.door == b.path.door) {
             let Some(door) = letters.first().map(|letter| letter.path.door) else { continue };
+            self.addresses.clear();
+            let addresses = letters.iter().map(|letter| Some(letter.path.from.into()));
+            self.addresses.extend(addresses);
+            let addresses = &self.addresses;
             let sent = from(socket, door, |descriptor, control| {
                 let headers = match control {
                     [] => &mut self.plain,
                     [ControlMessage::Ipv4PacketInfo(_), ..] => &mut self.v4,
                     [_, ..] => &mut self.v6,
                 };
-                send(descriptor, letters, headers, control)
+                send(descriptor, letters, addresses, headers, control)
             });
             unsent += sent.unwrap_or_else(|error| {
                 tracing::debug!(%error, "no socket to answer from");
@@ -184,13 +190,14 @@ fn from<R>(
 fn send(
     descriptor: RawFd,
     letters: &[Letter],
+    addresses: &[Option<SockaddrStorage>],
     headers: &mut MultiHeaders<SockaddrStorage>,
     control: &[ControlMessage<'_>],
 ) -> usize {
-    let slices: SmallVec<[[IoSlice<'_>; 1]; BATCH]> =
-        letters.iter().map(|letter| [IoSlice::new(&letter.message)]).collect();
-    let addresses: SmallVec<[Option<SockaddrStorage>; BATCH]> =
-        letters.iter().map(|letter| Some(SockaddrStorage::from(letter.path.from))).collect();
+    let mut messages = letters.iter().map(|letter| letter.message.as_slice());
+    let slices: [[IoSlice<'_>; 1]; BATCH] =
+        std::array::from_fn(|_| [IoSlice::new(messages.next().unwrap_or_default())]);
+    let slices = slices.get(..letters.len()).unwrap_or_default();
     let (mut at, mut unsent) = (0, 0);
     while let (Some(slices), Some(addresses)) = (slices.get(at..), addresses.get(at..))
         && !slices.is_empty()

@@ -6,13 +6,13 @@
 use std::{hash::BuildHasher, num::NonZeroU32};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use policy::SimState;
 use slab::Slab;
 
 use super::{
     claim::SimIndex,
     identity::{Identities, SimId},
+    split::Split,
     table::Slot,
 };
 
@@ -60,7 +60,7 @@ pub(crate) struct Sim {
 #[derive(Debug)]
 pub(crate) struct Registry {
     sims: Slab<Sim>,
-    by: [HashTable<SimIndex>; 3],
+    by: [Split<SimIndex>; 3],
     hasher: RandomState,
     limit: usize,
 }
@@ -170,10 +170,8 @@ impl Registry {
             SimId::Imsi(_) => entry.identities.imsi = None,
             SimId::Msisdn(_) => entry.identities.msisdn = None,
         }
-        if let Some(Ok(entry)) =
-            self.by.get_mut(kind(id)).map(|table| table.find_entry(hash, |known| *known == sim))
-        {
-            entry.remove();
+        if let Some(table) = self.by.get_mut(kind(id)) {
+            table.remove(hash, |known| *known == sim);
         }
     }
 
@@ -224,7 +222,7 @@ impl Registry {
             id.map(|id| hasher.hash_one(id)).unwrap_or_default()
         };
         if let Some(table) = by.get_mut(place) {
-            table.insert_unique(hasher.hash_one(id), sim, rehash);
+            table.insert(hasher.hash_one(id), sim, rehash);
         }
     }
 

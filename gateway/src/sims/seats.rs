@@ -18,7 +18,12 @@ use ipnet::IpNet;
 use policy::{Apn, Iccid, Imsi, SimState, Subscriber};
 use slab::Slab;
 
-use super::{ledger::Facts, prefix::Prefix, record::Place};
+use super::{
+    ledger::Facts,
+    prefix::Prefix,
+    record::Place,
+    split::{PARTS, part_of},
+};
 
 /// Every binding that holds.
 #[derive(Debug)]
@@ -52,7 +57,7 @@ struct Seat {
 impl Seats {
     pub(super) fn new() -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            shards: (0..PARTS).map(|_| RwLock::default()).collect(),
             hasher: RandomState::default(),
             lengths: AtomicU64::new(0),
             of_length: std::array::from_fn(|_| AtomicI64::new(0)),
@@ -86,7 +91,7 @@ impl Seats {
     /// Puts somebody behind a place, or nobody.
     pub(super) fn set(&self, place: Place, facts: Option<&Facts>) {
         let hash = self.hasher.hash_one(place);
-        let Some(shard) = self.shards.get(shard_of(hash)) else { return };
+        let Some(shard) = self.shards.get(part_of(hash)) else { return };
         let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
         let before = shard.take(place, hash);
         self.count(before.as_ref(), -1);
@@ -132,7 +137,7 @@ impl Seats {
 
     fn look(&self, place: Place, subscriber: &Subscriber) -> Option<Subscriber> {
         let hash = self.hasher.hash_one(place);
-        let shard = self.shards.get(shard_of(hash))?;
+        let shard = self.shards.get(part_of(hash))?;
         let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
         let seat = shard.find(place, hash)?;
         Some(shard.describe(seat, subscriber.clone()))

@@ -3,12 +3,12 @@
 use std::{hash::BuildHasher, num::NonZeroU32};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use slab::Slab;
 
 use super::{
     claim::{Claim, Claims, Session, SimIndex},
     record::Place,
+    split::Split,
 };
 
 /// Where an address stands in the table, counted from 1.
@@ -37,8 +37,8 @@ pub(super) struct Shown {
 #[derive(Debug, Default)]
 pub(super) struct Table {
     addresses: Slab<Address>,
-    by_place: HashTable<Slot>,
-    by_session: HashTable<Entry>,
+    by_place: Split<Slot>,
+    by_session: Split<Entry>,
     hasher: RandomState,
 }
 
@@ -88,7 +88,7 @@ impl Table {
             let place = addresses.get(slot.index()).map(|address| address.place);
             place.map(|place| hasher.hash_one(place)).unwrap_or_default()
         };
-        by_place.insert_unique(hasher.hash_one(place), slot, rehash);
+        by_place.insert(hasher.hash_one(place), slot, rehash);
         Some(slot)
     }
 
@@ -98,7 +98,7 @@ impl Table {
         let claims = |slot: Slot| {
             self.get(slot).is_some_and(|address| address.claims.get(session).is_some())
         };
-        let same = self.by_session.iter_hash(place).filter(|entry| entry.hash == hash);
+        let same = self.by_session.each(place).filter(|entry| entry.hash == hash);
         same.map(|entry| entry.slot).filter(|slot| claims(*slot)).collect()
     }
 
@@ -114,7 +114,7 @@ impl Table {
         }
         let (hash, place) = self.session_hash(session);
         let Self { by_session, hasher, .. } = self;
-        by_session.insert_unique(place, Entry { hash, slot }, |entry| hasher.hash_one(entry.hash));
+        by_session.insert(place, Entry { hash, slot }, |entry| hasher.hash_one(entry.hash));
         evicted
     }
 
@@ -122,18 +122,14 @@ impl Table {
     pub(super) fn unindex(&mut self, session: Session, slot: Slot) {
         let (hash, place) = self.session_hash(session);
         let entry = Entry { hash, slot };
-        if let Ok(entry) = self.by_session.find_entry(place, |known| *known == entry) {
-            entry.remove();
-        }
+        self.by_session.remove(place, |known| *known == entry);
     }
 
     /// Takes out an address that nobody claims.
     pub(super) fn remove(&mut self, slot: Slot) {
         let Some(address) = self.addresses.try_remove(slot.index()) else { return };
         let hash = self.hasher.hash_one(address.place);
-        if let Ok(entry) = self.by_place.find_entry(hash, |known| *known == slot) {
-            entry.remove();
-        }
+        self.by_place.remove(hash, |known| *known == slot);
     }
 
     fn session_hash(&self, session: Session) -> (u32, u64) {
