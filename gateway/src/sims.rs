@@ -4,6 +4,7 @@
 //! API, another node, goes through the one [`Ledger`] behind one lock; readers and listeners learn
 //! of it in the same order. Losing anything (a store, a feed, a message) errs towards the garden.
 
+mod blocks;
 mod claim;
 mod feed;
 mod identity;

@@ -16,9 +16,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use ipnet::IpNet;
 use policy::{Apn, Iccid, Imsi, SimState, Subscriber};
-use slab::Slab;
 
 use super::{
+    blocks::Blocks,
     ledger::Facts,
     prefix::Prefix,
     record::Place,
@@ -39,7 +39,7 @@ pub(super) struct Seats {
 
 #[derive(Debug, Default)]
 struct Shard {
-    seats: Slab<Seat>,
+    seats: Blocks<Seat>,
     by_place: HashTable<u32>,
     /// Names of access points, few; seats say which.
     apns: Vec<Apn>,
@@ -114,12 +114,12 @@ impl Seats {
         for shard in &self.shards {
             let found: Vec<(IpNet, Subscriber)> = {
                 let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-                let seats = shard.seats.iter().filter(|(_, seat)| seat.place.domain == domain);
+                let seats = shard.seats.iter().filter(|seat| seat.place.domain == domain);
                 let subscriber = |seat: &Seat| {
                     let network = seat.place.prefix.network();
                     (network, shard.describe(seat, Subscriber::at(network.addr())))
                 };
-                seats.map(|(_, seat)| subscriber(seat)).collect()
+                seats.map(subscriber).collect()
             };
             for (network, subscriber) in found {
                 visit(network, subscriber);
@@ -172,24 +172,23 @@ impl Shard {
 
     fn take(&mut self, place: Place, hash: u64) -> Option<Seat> {
         let Self { seats, by_place, .. } = self;
-        let same = |at: &u32| seats.get(slot(*at)).is_some_and(|seat| seat.place == place);
+        let same = |at: &u32| seats.get(*at).is_some_and(|seat| seat.place == place);
         let entry = by_place.find_entry(hash, same).ok()?;
         let (at, _) = entry.remove();
-        seats.try_remove(slot(at))
+        seats.remove(at)
     }
 
     fn put(&mut self, seat: Seat, hash: u64, hasher: &RandomState) {
         let Self { seats, by_place, .. } = self;
-        // A ledger bounds its bindings far below the number of slots.
-        let Ok(at) = u32::try_from(seats.insert(seat)) else { return };
-        let rehash = |at: &u32| {
-            seats.get(slot(*at)).map(|seat| hasher.hash_one(seat.place)).unwrap_or_default()
-        };
+        // A ledger bounds its bindings far below the count of numbers.
+        let Some(at) = seats.insert(seat) else { return };
+        let rehash =
+            |at: &u32| seats.get(*at).map(|seat| hasher.hash_one(seat.place)).unwrap_or_default();
         by_place.insert_unique(hash, at, rehash);
     }
 
     fn seat(&self, at: u32) -> Option<&Seat> {
-        self.seats.get(slot(at))
+        self.seats.get(at)
     }
 
     /// The place of a name among this shard's. One too many is not known: no class holds by it.
@@ -222,10 +221,6 @@ impl Shard {
             None => subscriber,
         }
     }
-}
-
-fn slot(at: u32) -> usize {
-    usize::try_from(at).unwrap_or(usize::MAX)
 }
 
 fn shard_of(hash: u64) -> usize {
