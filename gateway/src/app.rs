@@ -3,6 +3,8 @@
 //! Everything that can fail at start fails here, before the first subscriber is served; what was
 //! bound until then is let go.
 
+mod settings;
+
 use std::{
     fmt::Write as _,
     io,
@@ -11,27 +13,23 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use policy::{Diagnostic, Quic, Snapshot};
+use policy::{Diagnostic, Snapshot};
 use prometheus::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{Admin, AdminError, Desk, Hook, Readiness, RefusalCount, Token, TokenError},
+    admin::{Admin, AdminError, Desk, Readiness, RefusalCount, Token, TokenError},
     captive::CaptivePortal,
     client::ClientError,
     clock,
-    config::{
-        ClientConfig, Config, ConfigError, EncryptedConfig, GrantConfig, ProxyConfig, SteeringMode,
-        WebhookConfig,
-    },
+    config::{Config, ConfigError, GrantConfig, SteeringMode},
     court::Court,
-    gate::Gate,
     grants::{self, Grants, JournalError},
     handover::{InheritError, Inherited, Service, Sockets},
     lift::{self, House, Lift},
-    log::{Audit, DecisionLog, Event, LogError, OpenError, Pseudonyms},
-    proxy::{self, Ending, Proxy, ProxySettings},
+    log::{Audit, Event, LogError, Pseudonyms},
+    proxy::{self, Ending, Proxy},
     radius,
     reload::{
         Intake, PolicySource, ReloadError, Reloaded, Reloader, SourceMetrics, Trigger, Watch,
@@ -42,7 +40,7 @@ use crate::{
     steering::{Ports, Steering, SteeringError},
     webhook::{
         outbox::{Courier, Outbox, OutboxError},
-        seal::{Seal, SealError},
+        seal::SealError,
     },
 };
 
@@ -153,7 +151,7 @@ impl App {
         let audit = Arc::new(Audit::open(config.log.audit.as_deref())?);
         let pseudonyms = Pseudonyms::new(config.log.pseudonym_key_file.as_deref())
             .map_err(LogError::Pseudonym)?;
-        let log = decision_log(&config, pseudonyms.clone(), &registry)?;
+        let log = settings::decision_log(&config, pseudonyms.clone(), &registry)?;
         let sims = Arc::new(Sims::new(config.state.bounds, &config.state.domain));
         let court = Arc::new(Court::new(&registry, log, Arc::clone(&sims))?);
         let judge: Arc<dyn dns::Judge> = Arc::clone(&court) as _;
@@ -178,12 +176,12 @@ impl App {
         let (keeper, transfer) =
             Keeper::open(&config.state, Arc::clone(&sims), metrics, &given).await?;
         drop(given);
-        let radius = listen_for_records(&config, sims, &registry, &mut inherited)?;
+        let radius = settings::listen_for_records(&config, sims, &registry, &mut inherited)?;
         let dns_settings = dns::Settings {
             listen: config.dns.listen.clone(),
             interfaces: config.dns.interfaces.clone(),
-            tls: encrypted(config.dns.tls.as_ref(), steered_port)?,
-            https: encrypted(config.dns.https.as_ref(), None)?,
+            tls: settings::encrypted(config.dns.tls.as_ref(), steered_port)?,
+            https: settings::encrypted(config.dns.https.as_ref(), None)?,
             transparent,
             leads_to: config.steering.addresses.clone(),
             limits: config.dns.limits,
@@ -203,12 +201,12 @@ impl App {
         let proxy = match &config.proxy {
             None => None,
             Some(wanted) => {
-                let settings = settings(wanted, config.steering.mode);
+                let settings = settings::of_proxy(wanted, config.steering.mode);
                 let metrics = proxy::Metrics::register(&registry)?;
                 Some(Proxy::bind(&settings, judge, resolver, metrics, &mut inherited)?)
             }
         };
-        let ending = ending(config.proxy.as_ref());
+        let ending = settings::ending(config.proxy.as_ref());
         let sessions = proxy.as_ref().map(Proxy::sessions);
         let reloader = Arc::new(Reloader::new(
             intake,
@@ -255,7 +253,7 @@ impl App {
         }
         let grants = Arc::new(grants);
         let (outbox, courier) = Outbox::new(&config.webhook.to, &config.node, &registry)?.unzip();
-        let hook = hook(&config.webhook)?;
+        let hook = settings::hook(&config.webhook)?;
         let refusals = RefusalCount::register(&registry)?;
         let lift_metrics = lift::Metrics::register(&registry)?;
         // Before the kernel is told who is where: what changes after that is not missed.
@@ -538,13 +536,6 @@ fn sockets(
     Ok(sockets)
 }
 
-fn ending(proxy: Option<&ProxyConfig>) -> Ending {
-    let stop = CancellationToken::new();
-    let (drain, upgrade) =
-        proxy.map(|wanted| (wanted.drain_time, wanted.upgrade_time)).unwrap_or_default();
-    Ending::new(stop, drain, upgrade)
-}
-
 fn published(reloaded: Reloaded) -> Option<Arc<Snapshot>> {
     match reloaded {
         Reloaded::Published { snapshot, warnings, .. } => {
@@ -552,86 +543,6 @@ fn published(reloaded: Reloaded) -> Option<Arc<Snapshot>> {
             Some(snapshot)
         }
         Reloaded::Rehearsed { .. } | Reloaded::Unchanged { .. } => None,
-    }
-}
-
-fn settings(wanted: &ProxyConfig, mode: SteeringMode) -> ProxySettings {
-    ProxySettings {
-        http: wanted.http.clone(),
-        https: wanted.https.clone(),
-        explicit: wanted.explicit.clone(),
-        balancers: wanted.balancers.clone(),
-        inspect_quic: wanted.quic == Quic::Inspect,
-        mode: match mode {
-            SteeringMode::None | SteeringMode::Dns => proxy::Steering::None,
-            SteeringMode::Redirect => proxy::Steering::Redirect,
-            SteeringMode::Tproxy => proxy::Steering::Tproxy,
-        },
-        workers: wanted.workers.unwrap_or_else(|| {
-            std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-        }),
-        egress: wanted.egress.clone(),
-        limits: wanted.limits,
-        mark: None,
-    }
-}
-
-/// The RADIUS sockets, with the secret of each sender.
-fn listen_for_records(
-    config: &Config,
-    sims: Arc<Sims>,
-    registry: &Registry,
-    inherited: &mut Inherited,
-) -> Result<Option<radius::Server>, StartError> {
-    let metrics = radius::Metrics::register(registry)?;
-    let Some(wanted) = &config.radius else { return Ok(None) };
-    let client = |client: &ClientConfig| {
-        let secret = radius::Secret::load(&client.secret_file)?;
-        let known = radius::Client {
-            name: client.name.clone(),
-            secret,
-            signed: client.signed,
-            dated: client.dated,
-            keeps_without_indicator: client.keeps_without_indicator,
-            lifetime: client.lifetime,
-            domain: client.domain.clone().unwrap_or_else(|| config.state.domain.clone()),
-        };
-        Ok((client.address, known))
-    };
-    let clients = wanted.clients.iter().map(client).collect::<Result<_, radius::SecretError>>()?;
-    let clerk = Arc::new(radius::Clerk::new(clients, sims, metrics, clock::now()));
-    Ok(Some(radius::Server::bind(&wanted.listen, &wanted.coa, clerk, inherited)?))
-}
-
-fn encrypted(
-    wanted: Option<&EncryptedConfig>,
-    steered_port: Option<u16>,
-) -> Result<Option<dns::Encrypted>, dns::InvalidIdentity> {
-    let load = |EncryptedConfig { listen, certificate, key }: &EncryptedConfig| {
-        let identity = dns::Identity::load(certificate, key)?;
-        Ok(dns::Encrypted { listen: listen.clone(), identity, steered_port })
-    };
-    wanted.map(load).transpose()
-}
-
-fn hook(config: &WebhookConfig) -> Result<Option<Hook>, SealError> {
-    let seals =
-        config.key_files.iter().map(|file| Seal::load(file)).collect::<Result<Vec<_>, _>>()?;
-    let window = config.window.try_into().unwrap_or(jiff::SignedDuration::MAX);
-    let gate = Gate::new(window, WEBHOOKS_REMEMBERED, clock::now());
-    Ok((!seals.is_empty()).then(|| Hook::new(seals, gate)))
-}
-
-fn decision_log(
-    config: &Config,
-    pseudonyms: Pseudonyms,
-    registry: &Registry,
-) -> Result<Option<DecisionLog>, StartError> {
-    let Some(path) = &config.log.decisions else { return Ok(None) };
-    match DecisionLog::open(path, &config.node, config.log.allow_sample, pseudonyms, registry) {
-        Ok(log) => Ok(Some(log)),
-        Err(OpenError::Log(error)) => Err(error.into()),
-        Err(OpenError::Metrics(error)) => Err(error.into()),
     }
 }
 
@@ -646,7 +557,5 @@ fn warn(diagnostics: &[Diagnostic]) {
     }
 }
 
-/// Webhooks within the window that are known again: about 10 MB.
-const WEBHOOKS_REMEMBERED: usize = 100_000;
 /// The port of DNS over TLS (RFC 7858 section 3.1), which is steered whatever its address.
 const DOT_PORT: u16 = 853;
