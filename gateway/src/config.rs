@@ -17,7 +17,7 @@ use policy::{Diagnostic, Environment, Quic, Severity};
 
 use crate::{
     grants::GrantLimits,
-    proxy::Limits,
+    proxy::{Egress, Limits},
     sims::{Bounds, HOME, store::redis::RedisConfig},
 };
 
@@ -159,6 +159,9 @@ pub(crate) struct SteeringConfig {
     pub(crate) mark: u32,
     /// The routing table that delivers marked packets here.
     pub(crate) table: u32,
+    /// Whether origins are dialled from subscribers' addresses, so that what they answer has to be
+    /// brought here as well.
+    pub(crate) brings_back: bool,
     /// Addresses of the proxy that DNS answers lead to; only where nothing else does.
     pub(crate) addresses: Vec<IpAddr>,
 }
@@ -220,8 +223,8 @@ pub(crate) struct ProxyConfig {
     pub(crate) https: Vec<SocketAddr>,
     /// Threads that serve; one a core, if it is not said.
     pub(crate) workers: Option<usize>,
-    /// Addresses that origins are dialled from, in turn; the kernel's choice, if there are none.
-    pub(crate) egress: Vec<IpAddr>,
+    /// The addresses that origins are dialled from.
+    pub(crate) egress: Egress,
     /// Addresses for clients that know the gateway as their proxy.
     pub(crate) explicit: Vec<SocketAddr>,
     /// Load balancers that say for whom they connect (PROXY protocol, version 2).

@@ -28,7 +28,7 @@ mod worker;
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
@@ -41,17 +41,18 @@ use ipnet::IpNet;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::{
+    dial::Egress,
+    listener::BindError,
+    metrics::Metrics,
+    sessions::{Limits, SessionChange, Sessions, Standing, subscriber_key},
+};
 use self::{
     dial::{Dialer, Origins},
     greeting::Balancers,
     http::HttpService,
     listener::Listener,
     worker::Worker,
-};
-pub(crate) use self::{
-    listener::BindError,
-    metrics::Metrics,
-    sessions::{Limits, SessionChange, Sessions, Standing, subscriber_key},
 };
 use crate::handover::{Inherited, Service, Sockets};
 
@@ -96,8 +97,8 @@ pub(crate) struct ProxySettings {
     pub(crate) limits: Limits,
     /// Threads that serve.
     pub(crate) workers: usize,
-    /// Addresses that origins are dialled from, in turn; the kernel's choice, if there are none.
-    pub(crate) egress: Vec<IpAddr>,
+    /// The addresses that origins are dialled from.
+    pub(crate) egress: Egress,
     /// Mark (`SO_MARK`) of outgoing sockets, for an operator's own routing. Needs `CAP_NET_ADMIN`.
     pub(crate) mark: Option<u32>,
 }

@@ -25,6 +25,8 @@ use toml::Spanned;
 use super::{AdminConfig, AdminTls, Config, LogConfig, SteeringConfig, SteeringMode};
 use proxy::Proxy;
 
+use crate::proxy::Egress;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
@@ -144,6 +146,11 @@ impl Document {
                 format!("a node name has 1 to {NODE_MAX} letters, digits, '-', '_' or '.'");
             findings.error("GW0002", node.span(), &message, None);
         }
+        let mut steering = steering
+            .map_or_else(SteeringConfig::none, |steering| steering.into_inner().check(findings));
+        let proxy = proxy.map(|proxy| proxy.check(steering.mode, findings));
+        steering.brings_back =
+            proxy.as_ref().is_some_and(|proxy| matches!(proxy.egress, Egress::Subscriber));
         Config {
             node: node.into_inner(),
             environment,
@@ -153,11 +160,9 @@ impl Document {
             }),
             require_signature: keys.into_iter().map(|key| folder.join(key)).collect(),
             last_good: last_good.map(|path| folder.join(path)),
-            steering: steering.map_or_else(SteeringConfig::none, |steering| {
-                steering.into_inner().check(findings)
-            }),
+            steering,
             dns: dns.check(folder, findings),
-            proxy: proxy.map(|proxy| proxy.check(findings)),
+            proxy,
             admin: admin.check(folder, findings),
             radius: radius.map(|radius| radius.check(folder, findings)),
             state: state.map(|state| state.check(folder, findings)).unwrap_or_default(),
@@ -177,6 +182,7 @@ impl SteeringConfig {
             install: false,
             mark: default_mark(),
             table: default_mark(),
+            brings_back: false,
             addresses: Vec::new(),
         }
     }
@@ -202,7 +208,8 @@ impl Steering {
         if mark == 0 || table == 0 {
             findings.error("GW0002", 0..0, "mark and table of the steering must not be 0", None);
         }
-        SteeringConfig { mode, interfaces, install: install && steers, mark, table, addresses }
+        let (install, brings_back) = (install && steers, false);
+        SteeringConfig { mode, interfaces, install, mark, table, brings_back, addresses }
     }
 }
 

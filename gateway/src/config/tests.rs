@@ -103,6 +103,28 @@ fn reads_the_proxys_other_ways_in() {
 }
 
 #[test]
+fn origins_are_dialled_from_the_subscribers_own_address_where_that_can_be() {
+    let with = |line: &str| {
+        SAMPLE.replace("quic        = \"reject\"", &format!("quic = \"reject\"\n{line}"))
+    };
+    for (line, is_own) in [
+        ("", false),
+        ("source = \"gateway\"\negress = [\"192.0.2.7\"]", false),
+        ("source = \"subscriber\"", true),
+    ] {
+        let (config, _) = Config::parse(Path::new("gateway.toml"), &with(line)).unwrap();
+        assert_eq!(config.steering.brings_back, is_own, "{line}");
+        let egress = config.proxy.unwrap().egress;
+        assert_eq!(matches!(egress, crate::proxy::Egress::Subscriber), is_own, "{egress:?}");
+    }
+    for line in ["source = \"sim\"", "source = \"subscriber\"\negress = [\"192.0.2.7\"]"] {
+        assert!(codes(&with(line)).contains(&"GW0002"), "{line}");
+    }
+    let redirected = with("source = \"subscriber\"").replace("\"tproxy\"", "\"redirect\"");
+    assert!(codes(&redirected).contains(&"GW0002"));
+}
+
+#[test]
 fn reads_encrypted_listeners_and_limits_of_the_resolver() {
     let more = r#"
 [dns.tls]

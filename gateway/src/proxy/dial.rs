@@ -27,6 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::origins::Egress;
 use self::origins::local_ports;
 pub(super) use self::origins::{Counted, Origins};
 use super::{
@@ -103,13 +104,13 @@ impl Dialer {
         metrics: Arc<Metrics>,
     ) -> Self {
         let own_addresses = ArcSwap::from_pointee(host_addresses().unwrap_or_default());
-        metrics.local_ports(local_ports() * origins.egress.len().max(1));
+        metrics.local_ports(local_ports() * origins.width());
         let turns = AtomicUsize::new(0);
         Self { listeners, own_addresses, dial_time, origins, turns, metrics }
     }
 
-    /// Resolves `host` for the subscriber at `asker` and connects to `port` of one of its addresses, or to the port the lab's
-    /// policy puts in its place.
+    /// Resolves `host` for the subscriber at `asker` and connects to `port` of one of its addresses,
+    /// or to the port the lab's policy puts in its place.
     ///
     /// # Errors
     ///
@@ -128,7 +129,7 @@ impl Dialer {
             let Candidates { to, addresses } =
                 self.candidates(resolver, snapshot, asker, host, rule, port).await?;
             let counted = Counted::new(self.metrics.origin_connections());
-            let (stream, address) = self.race(to).await?;
+            let (stream, address) = self.race(to, asker).await?;
             let lifted = lifted(snapshot, rule);
             // An address the host took since its addresses were last listed.
             if stream.local_addr().is_ok_and(|local| local.ip() == address.ip())
@@ -164,15 +165,20 @@ impl Dialer {
             Err(error) => return Err(DialError::Unresolved(error)),
         };
         let port = snapshot.policy().lab().ports.get(&port).copied().unwrap_or(port);
-        let to = self.screened(resolver.guard(), &addresses, port, lifted(snapshot, rule))?;
+        let mut to = self.screened(resolver.guard(), &addresses, port, lifted(snapshot, rule))?;
+        to.retain(|address| self.origins.reach(*address, asker));
         Ok(Candidates { to, addresses })
     }
 
-    /// A socket for datagrams between the gateway and `address`, one of those that
+    /// A socket for datagrams of the subscriber at `asker` to and from `address`, one of those that
     /// [`Self::candidates`] gave; counted as long as the second is kept.
-    pub(super) fn datagrams(&self, address: SocketAddr) -> io::Result<(UdpSocket, Counted)> {
+    pub(super) fn datagrams(
+        &self,
+        address: SocketAddr,
+        asker: IpAddr,
+    ) -> io::Result<(UdpSocket, Counted)> {
         let counted = Counted::new(self.metrics.origin_connections());
-        let socket = self.origins.datagrams(address, self.turn());
+        let socket = self.origins.datagrams(address, asker, self.turn());
         Ok((socket.inspect_err(|error| self.note(error))?, counted))
     }
 
@@ -219,8 +225,14 @@ impl Dialer {
     async fn race(
         &self,
         candidates: Vec<SocketAddr>,
+        asker: IpAddr,
     ) -> Result<(TcpStream, SocketAddr), DialError> {
         let count = candidates.len();
+        // The usual case has nobody to race against.
+        if let [only] = *candidates {
+            let connected = self.connect(only, asker).await;
+            return connected.map_err(|last| DialError::Unreachable { count, last });
+        }
         let mut waiting = candidates.into_iter();
         let mut tries = FuturesUnordered::new();
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -228,7 +240,7 @@ impl Dialer {
             let next = waiting.next();
             let more = next.is_some();
             if let Some(address) = next {
-                tries.push(self.connect(address));
+                tries.push(self.connect(address, asker));
             }
             tokio::select! {
                 biased;
@@ -244,9 +256,13 @@ impl Dialer {
         }
     }
 
-    async fn connect(&self, address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
+    async fn connect(
+        &self,
+        address: SocketAddr,
+        asker: IpAddr,
+    ) -> io::Result<(TcpStream, SocketAddr)> {
         let connecting = async {
-            let socket = self.origins.socket(address, self.turn())?;
+            let socket = self.origins.socket(address, asker, self.turn())?;
             socket.connect(address).await
         };
         let stream = connecting.await.inspect_err(|error| self.note(error))?;
@@ -315,6 +331,9 @@ fn is_lifted(ip: IpAddr, lifted: [&[IpNet]; 2]) -> bool {
 
 /// IPv6 first, then the families in turn (RFC 8305 section 4).
 fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    if addresses.len() == 1 {
+        return addresses;
+    }
     let (v6, v4): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv6);
     let (mut v6, mut v4) = (v6.into_iter(), v4.into_iter());
     let mut ordered = Vec::new();

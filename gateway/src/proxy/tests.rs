@@ -270,7 +270,7 @@ impl Bench {
             inspect_quic: terms.quic == Quic::Inspect,
             mode: Steering::None,
             workers: 2,
-            egress: Vec::new(),
+            egress: super::Egress::default(),
             limits,
             mark: None,
         };

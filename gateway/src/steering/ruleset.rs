@@ -171,11 +171,21 @@ fn tproxy(
     interfaces: &str,
 ) -> Result<String, SteeringError> {
     let mark = config.mark;
+    // What is sent to a subscriber and belongs to a connection of ours to an origin; errors about one
+    // are told by the packet that they quote.
+    let back = if config.brings_back {
+        format!(
+            "    iifname != {{ {interfaces} }} meta l4proto {{ tcp, udp, icmp, icmpv6 }} socket \
+             transparent 1 socket wildcard 0 meta mark set {mark} accept\n"
+        )
+    } else {
+        String::new()
+    };
     let mut text = format!(
         "
   chain divert {{
     type filter hook prerouting priority mangle - 1; policy accept;
-    iifname != {{ {interfaces} }} accept
+{back}    iifname != {{ {interfaces} }} accept
     # without the wildcard test a packet to the listener's own port would be let in
     meta l4proto tcp socket transparent 1 socket wildcard 0 meta mark set {mark} accept
   }}
@@ -292,6 +302,7 @@ mod tests {
             install: true,
             mark: 7,
             table: 8,
+            brings_back: false,
             addresses: Vec::new(),
         }
     }
@@ -323,6 +334,18 @@ mod tests {
             }
             assert_eq!(text.matches("nfproto ipv4").count(), 3);
             assert_eq!(text.matches("nfproto ipv6").count(), 3);
+        }
+    }
+
+    #[test]
+    fn only_a_node_that_dials_as_its_subscribers_looks_at_what_comes_from_elsewhere() {
+        for brings_back in [false, true] {
+            let config = SteeringConfig { brings_back, ..config(SteeringMode::Tproxy) };
+            let text = ruleset(&config, &ports(), "note").unwrap();
+            let (_, chain) = text.split_once("chain divert {").unwrap();
+            let rule = "iifname != { \"ue0\", \"ue1\" } meta l4proto { tcp, udp, icmp, icmpv6 }";
+            let before = chain.split("iifname != { \"ue0\", \"ue1\" } accept").next().unwrap();
+            assert_eq!(before.contains(rule), brings_back, "{text}");
         }
     }
 

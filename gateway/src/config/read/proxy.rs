@@ -6,8 +6,11 @@ use policy::Quic;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{super::ProxyConfig, Findings};
-use crate::proxy::Limits;
+use super::{
+    super::{ProxyConfig, SteeringMode},
+    Findings,
+};
+use crate::proxy::{Egress, Limits};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +27,7 @@ pub(super) struct Proxy {
     workers: Option<Spanned<usize>>,
     #[serde(default)]
     egress: Vec<Spanned<String>>,
+    source: Option<Spanned<String>>,
     #[serde(default)]
     limits: LimitTexts,
 }
@@ -45,8 +49,9 @@ struct LimitTexts {
 }
 
 impl Proxy {
-    pub(super) fn check(self, findings: &mut Findings) -> ProxyConfig {
-        let Self { http, https, explicit, proxy_protocol, quic, workers, egress, limits } = self;
+    pub(super) fn check(self, mode: SteeringMode, findings: &mut Findings) -> ProxyConfig {
+        let Self { http, https, explicit, proxy_protocol, .. } = self;
+        let Self { quic, workers, egress, source, limits, .. } = self;
         let quic = quic.map_or(Quic::Reject, |quic| match quic.get_ref().as_str() {
             "reject" => Quic::Reject,
             "inspect" => Quic::Inspect,
@@ -64,7 +69,7 @@ impl Proxy {
             balancers: proxy_protocol.into_iter().filter_map(|text| findings.parse(text)).collect(),
             quic,
             workers: workers.map(|number| findings.count(number)),
-            egress: egress.into_iter().filter_map(|text| findings.parse(text)).collect(),
+            egress: whence(source, egress, mode, findings),
             limits,
             drain_time,
             upgrade_time,
@@ -109,6 +114,37 @@ impl LimitTexts {
         };
         (limits, drain_time, upgrade_time)
     }
+}
+
+/// The addresses that origins are dialled from.
+fn whence(
+    source: Option<Spanned<String>>,
+    egress: Vec<Spanned<String>>,
+    mode: SteeringMode,
+    findings: &mut Findings,
+) -> Egress {
+    let Some(source) = source else {
+        return Egress::Gateway(
+            egress.into_iter().filter_map(|text| findings.parse(text)).collect(),
+        );
+    };
+    match source.get_ref().as_str() {
+        "gateway" => return whence(None, egress, mode, findings),
+        "subscriber" if !egress.is_empty() => {
+            let message = "`egress` names addresses of the gateway, and `source` the subscriber's";
+            findings.error("GW0002", source.span(), message, Some("source = \"gateway\""));
+        }
+        "subscriber" if mode != SteeringMode::Tproxy => {
+            let message = "only steering by TPROXY brings back what is sent to a subscriber";
+            findings.error("GW0002", source.span(), message, Some("mode = \"tproxy\""));
+        }
+        "subscriber" => {}
+        other => {
+            let message = format!("`{other}` is not where origins are dialled from");
+            findings.error("GW0002", source.span(), &message, Some("source = \"gateway\""));
+        }
+    }
+    Egress::Subscriber
 }
 
 /// What live sessions get to end by themselves at stop.

@@ -16,8 +16,18 @@ use tokio::net::{TcpSocket, UdpSocket};
 pub(in crate::proxy) struct Origins {
     /// Mark (`SO_MARK`).
     pub(in crate::proxy) mark: Option<u32>,
-    /// Addresses to dial from, in turn; the kernel's choice for a family that has none here.
-    pub(in crate::proxy) egress: Vec<IpAddr>,
+    /// Whence they come.
+    pub(in crate::proxy) egress: Egress,
+}
+
+/// The addresses that origins are dialled from.
+#[derive(Clone, Debug)]
+pub(crate) enum Egress {
+    /// The gateway's: these in turn; the kernel's choice for a family that has none here.
+    Gateway(Vec<IpAddr>),
+    /// The subscriber's own, in its family only: what the origin answers has to be steered here.
+    /// Needs `CAP_NET_ADMIN`.
+    Subscriber,
 }
 
 /// One connection in the gauge of those to origins.
@@ -25,8 +35,29 @@ pub(in crate::proxy) struct Origins {
 pub(in crate::proxy) struct Counted(IntGauge);
 
 impl Origins {
+    /// Whether a subscriber can be brought to `address`.
+    pub(super) fn reach(&self, address: SocketAddr, subscriber: IpAddr) -> bool {
+        match self.egress {
+            Egress::Gateway(_) => true,
+            Egress::Subscriber => subscriber.is_ipv4() == address.is_ipv4(),
+        }
+    }
+
+    /// How many local addresses connections to one address share out.
+    pub(super) fn width(&self) -> usize {
+        match &self.egress {
+            Egress::Gateway(addresses) => addresses.len().max(1),
+            Egress::Subscriber => 1,
+        }
+    }
+
     /// A socket for a connection to `address`.
-    pub(super) fn socket(&self, address: SocketAddr, turn: usize) -> io::Result<TcpSocket> {
+    pub(super) fn socket(
+        &self,
+        address: SocketAddr,
+        subscriber: IpAddr,
+        turn: usize,
+    ) -> io::Result<TcpSocket> {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4(),
             SocketAddr::V6(_) => TcpSocket::new_v6(),
@@ -38,7 +69,8 @@ impl Origins {
         if let Some(mark) = self.mark {
             SockRef::from(&socket).set_mark(mark)?;
         }
-        if let Some(from) = self.egress_to(address, turn) {
+        if let Some(from) = self.egress_to(address, subscriber, turn) {
+            self.make_transparent(&SockRef::from(&socket), from)?;
             // The port is chosen with the connection, when the origin is known: ports are counted
             // for each origin, not for all together (ip(7)).
             setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
@@ -48,13 +80,19 @@ impl Origins {
     }
 
     /// A socket for datagrams to and from `address` alone.
-    pub(super) fn datagrams(&self, address: SocketAddr, turn: usize) -> io::Result<UdpSocket> {
+    pub(super) fn datagrams(
+        &self,
+        address: SocketAddr,
+        subscriber: IpAddr,
+        turn: usize,
+    ) -> io::Result<UdpSocket> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         if let Some(mark) = self.mark {
             socket.set_mark(mark)?;
         }
-        if let Some(from) = self.egress_to(address, turn) {
+        if let Some(from) = self.egress_to(address, subscriber, turn) {
+            self.make_transparent(&SockRef::from(&socket), from)?;
             socket.bind(&from.into())?;
         }
         socket.connect(&address.into())?;
@@ -62,10 +100,35 @@ impl Origins {
     }
 
     /// Whence to go to `address`, with any port; `None` leaves it to the kernel.
-    fn egress_to(&self, address: SocketAddr, turn: usize) -> Option<SocketAddr> {
-        let same = || self.egress.iter().filter(|from| from.is_ipv4() == address.is_ipv4());
-        let from = turn.checked_rem(same().count()).and_then(|turn| same().nth(turn))?;
-        Some(SocketAddr::new(*from, 0))
+    fn egress_to(
+        &self,
+        address: SocketAddr,
+        subscriber: IpAddr,
+        turn: usize,
+    ) -> Option<SocketAddr> {
+        let from = match &self.egress {
+            Egress::Gateway(addresses) => {
+                let same = || addresses.iter().filter(|from| from.is_ipv4() == address.is_ipv4());
+                *turn.checked_rem(same().count()).and_then(|turn| same().nth(turn))?
+            }
+            Egress::Subscriber => subscriber,
+        };
+        Some(SocketAddr::new(from, 0))
+    }
+
+    /// Lets `socket` have an address that is not the host's, where it is to have one.
+    fn make_transparent(&self, socket: &SockRef<'_>, from: SocketAddr) -> io::Result<()> {
+        match (&self.egress, from) {
+            (Egress::Gateway(_), _) => Ok(()),
+            (Egress::Subscriber, SocketAddr::V4(_)) => socket.set_ip_transparent_v4(true),
+            (Egress::Subscriber, SocketAddr::V6(_)) => socket.set_ip_transparent_v6(true),
+        }
+    }
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self::Gateway(Vec::new())
     }
 }
 

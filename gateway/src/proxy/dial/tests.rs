@@ -10,17 +10,18 @@ fn dialer(listeners: Vec<SocketAddr>, origins: Origins) -> Dialer {
 #[tokio::test]
 async fn egress_addresses_are_used_in_turn_and_each_port_more_than_once() {
     let egress = ["127.0.0.7", "127.0.0.8", "::1"].map(|from| from.parse().unwrap()).to_vec();
-    let dialer = dialer(Vec::new(), Origins { egress, ..Origins::default() });
+    let dialer =
+        dialer(Vec::new(), Origins { egress: Egress::Gateway(egress), ..Origins::default() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let open = listener.local_addr().unwrap();
     let mut from = Vec::new();
     for _ in 0..4 {
-        let (stream, _) = dialer.connect(open).await.unwrap();
+        let (stream, _) = dialer.connect(open, ASKER).await.unwrap();
         from.push(stream.local_addr().unwrap().ip().to_string());
     }
     assert_eq!(from, ["127.0.0.7", "127.0.0.8", "127.0.0.7", "127.0.0.8"]);
     let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
-    let (stream, _) = dialer.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = dialer.connect(listener.local_addr().unwrap(), ASKER).await.unwrap();
     assert!(stream.local_addr().unwrap().is_ipv6());
     // Only a port of the whole address would be taken with the bind.
     let range = local_ports();
@@ -30,9 +31,10 @@ async fn egress_addresses_are_used_in_turn_and_each_port_more_than_once() {
 #[tokio::test]
 async fn datagrams_leave_from_an_egress_address_and_are_counted_while_they_may() {
     let egress = vec!["127.0.0.7".parse().unwrap()];
-    let dialer = dialer(Vec::new(), Origins { egress, ..Origins::default() });
+    let dialer =
+        dialer(Vec::new(), Origins { egress: Egress::Gateway(egress), ..Origins::default() });
     let origin = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let (socket, counted) = dialer.datagrams(origin.local_addr().unwrap()).unwrap();
+    let (socket, counted) = dialer.datagrams(origin.local_addr().unwrap(), ASKER).unwrap();
     assert_eq!(socket.local_addr().unwrap().ip().to_string(), "127.0.0.7");
     assert_eq!(dialer.metrics.origin_connections().get(), 1);
     drop(counted);
@@ -42,9 +44,10 @@ async fn datagrams_leave_from_an_egress_address_and_are_counted_while_they_may()
 #[tokio::test]
 async fn egress_address_that_is_not_ours_is_counted_as_no_port() {
     let egress = vec!["192.0.2.7".parse().unwrap()];
-    let dialer = dialer(Vec::new(), Origins { egress, ..Origins::default() });
+    let dialer =
+        dialer(Vec::new(), Origins { egress: Egress::Gateway(egress), ..Origins::default() });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    assert!(dialer.connect(listener.local_addr().unwrap()).await.is_err());
+    assert!(dialer.connect(listener.local_addr().unwrap(), ASKER).await.is_err());
     assert_eq!(dialer.metrics.exhausted(), 1);
 }
 
@@ -101,9 +104,9 @@ async fn next_address_is_tried_when_one_fails() {
     let open = listener.local_addr().unwrap();
     let shut = SocketAddr::from(([127, 0, 0, 2], open.port()));
     let dialer = dialer(Vec::new(), Origins::default());
-    let (_, address) = dialer.race(vec![shut, open]).await.unwrap();
+    let (_, address) = dialer.race(vec![shut, open], ASKER).await.unwrap();
     assert_eq!(address, open);
-    let failed = dialer.race(vec![shut]).await.unwrap_err();
+    let failed = dialer.race(vec![shut], ASKER).await.unwrap_err();
     assert!(matches!(failed, DialError::Unreachable { count: 1, .. }), "{failed:?}");
 }
 
@@ -121,6 +124,8 @@ async fn silent_address_does_not_hold_up_the_next() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let open = listener.local_addr().unwrap();
     let dialer = dialer(Vec::new(), Origins::default());
-    let raced = timeout(STAGGER * 4, dialer.race(vec![hung, open])).await;
+    let raced = timeout(STAGGER * 4, dialer.race(vec![hung, open], ASKER)).await;
     assert_eq!(raced.expect("waited for the silent one").unwrap().1, open);
 }
+
+const ASKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(100, 64, 0, 1));

@@ -1,7 +1,13 @@
 //! One QUIC path: wait for the hello, judge its name, pass datagrams on between the subscriber and
 //! the name's own address.
 
-use std::{future::pending, io, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    future::pending,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    time::Duration,
+};
 
 use policy::{HostName, Reason};
 use tokio::{
@@ -57,6 +63,7 @@ struct Far<'p> {
     _counted: Counted,
     others: std::vec::IntoIter<SocketAddr>,
     dialer: &'p Dialer,
+    subscriber: IpAddr,
     /// Everything that was sent before the first answer, for the next address.
     flight: Vec<Vec<u8>>,
     has_answered: bool,
@@ -120,7 +127,7 @@ async fn converse(
     judge::compare_destination(parts, session, &addresses);
     // Nobody notices which family has no way out but by silence: the subscriber's has one.
     to.sort_by_key(|address| address.is_ipv4() != near.from.is_ipv4());
-    let Some(far) = Far::first(to, &parts.dialer) else {
+    let Some(far) = Far::first(to, &parts.dialer, asker) else {
         near.refuse();
         return Outcome::Origin(OriginEnd::Unreachable);
     };
@@ -280,17 +287,19 @@ impl Near {
 
 impl<'p> Far<'p> {
     /// A socket to the first address that can be had.
-    fn first(candidates: Vec<SocketAddr>, dialer: &'p Dialer) -> Option<Self> {
+    fn first(candidates: Vec<SocketAddr>, dialer: &'p Dialer, subscriber: IpAddr) -> Option<Self> {
         let mut others = candidates.into_iter();
-        let (socket, _counted) = others.find_map(|address| dialer.datagrams(address).ok())?;
-        Some(Self { socket, _counted, others, dialer, flight: Vec::new(), has_answered: false })
+        let (socket, _counted) =
+            others.find_map(|address| dialer.datagrams(address, subscriber).ok())?;
+        let flight = Vec::new();
+        Some(Self { socket, _counted, others, dialer, subscriber, flight, has_answered: false })
     }
 
     /// Goes on to the next address, with everything that was sent; `None` if there is none.
     fn next(&mut self, meter: &Meter) -> Option<Flow> {
-        let dialer = self.dialer;
+        let Self { dialer, subscriber, .. } = *self;
         (self.socket, self._counted) =
-            self.others.find_map(|address| dialer.datagrams(address).ok())?;
+            self.others.find_map(|address| dialer.datagrams(address, subscriber).ok())?;
         let flight = std::mem::take(&mut self.flight);
         Some(self.send_all(flight, meter))
     }

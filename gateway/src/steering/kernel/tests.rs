@@ -66,6 +66,7 @@ fn with_kernel(check: impl FnOnce(Kernel, Arc<Street>)) {
             return;
         }
         let config = SteeringConfig {
+            brings_back: false,
             mode: SteeringMode::Tproxy,
             interfaces: vec!["lo".into()],
             install: true,

@@ -30,6 +30,11 @@ fn main() -> ExitCode {
         ["null", address, to] => {
             runtime.block_on(null::serve(address_of(address), address_of(to))).expect("serve");
         }
+        ["floor", address] => {
+            // A socket is made within a runtime.
+            let _inside = runtime.enter();
+            null::refuse(address_of(address)).expect("serve");
+        }
         ["client", "connect", to, names, count, octets] => {
             let names = names.split(',').map(str::to_owned).collect();
             let (count, octets) = (number(count), number(octets));

@@ -1,7 +1,12 @@
-//! A proxy that reads no name: what tokio and the kernel take alone.
+//! A proxy that reads no name: what tokio and the kernel take alone. And a refusal of everything: what
+//! the kernel takes alone.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io::{self, Read as _},
+    net::{SocketAddr, TcpListener as Listener},
+};
 
+use socket2::SockRef;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -27,3 +32,21 @@ pub(crate) async fn serve(address: SocketAddr, to: SocketAddr) -> io::Result<()>
         }
     }
 }
+
+/// Refuses every connection to `address` by the alert and the close that a denied name gets, for ever.
+pub(crate) fn refuse(address: SocketAddr) -> io::Result<()> {
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+    let listener: Listener = bench::origin::listen(address)?.into_std()?;
+    listener.set_nonblocking(false)?;
+    let mut place = [0; 4096];
+    loop {
+        let (mut stream, _) = listener.accept()?;
+        // A client that is gone is no matter.
+        if stream.read(&mut place).is_ok() {
+            let _ = SockRef::from(&stream).send_with_flags(&ALERT, MSG_MORE);
+        }
+    }
+}
+
+/// Leaves with the close (send(2)).
+const MSG_MORE: i32 = 0x8000;

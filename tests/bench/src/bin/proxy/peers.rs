@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Direct,
     /// Tokio's own copy loop, without reading a name.
     Null,
+    /// Refuses everything, one connection after the other, unread: the four system calls alone.
+    Floor,
     Haproxy,
     Nginx,
     Sniproxy,
@@ -28,13 +30,21 @@ pub(crate) struct Peer {
 }
 
 impl Kind {
-    pub(crate) const EACH: [Self; 6] =
-        [Self::Direct, Self::Null, Self::Haproxy, Self::Nginx, Self::Sniproxy, Self::Postern];
+    pub(crate) const EACH: [Self; 7] = [
+        Self::Direct,
+        Self::Null,
+        Self::Floor,
+        Self::Haproxy,
+        Self::Nginx,
+        Self::Sniproxy,
+        Self::Postern,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Null => "null",
+            Self::Floor => "floor",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
             Self::Sniproxy => "sniproxy",
@@ -51,6 +61,11 @@ impl Kind {
         !matches!(self, Self::Direct | Self::Null)
     }
 
+    /// Whether it relays.
+    pub(crate) fn relays(self) -> bool {
+        self != Self::Floor
+    }
+
     /// Starts it in the gateway's namespace, with its files in `folder`.
     pub(crate) fn start(self, folder: &Path) -> Peer {
         let near: SocketAddr = format!("{GATEWAY_ADDRESS}:{PORT}").parse().expect("an address");
@@ -65,6 +80,11 @@ impl Kind {
             Self::Null => {
                 let mut command = command(GATEWAY, env::current_exe().expect("this program"));
                 command.args(["null", &near.to_string(), &far.to_string()]);
+                command
+            }
+            Self::Floor => {
+                let mut command = command(GATEWAY, env::current_exe().expect("this program"));
+                command.args(["floor", &near.to_string()]);
                 command
             }
             Self::Haproxy => {

@@ -172,14 +172,44 @@ fn tls_and_http_go_on_beside_quic() {
     assert_sealed(&world);
 }
 
+#[test]
+fn origins_dialled_from_the_subscribers_own_address_answer_it_by_way_of_the_gateway() {
+    let (world, origin) = world_with("source = \"subscriber\"\n");
+    let mut seen = world.leaked_packets().unwrap();
+    let mut is_seen = |what: &str, family| {
+        let now = world.leaked_packets().unwrap();
+        assert!(now > seen, "{what} over {family}: no packet from the SIM's address");
+        seen = now;
+    };
+    for family in Family::BOTH {
+        for page in [Fetch::https(LOGIN, family), Fetch::http(LOGIN, family)] {
+            assert_reached(LOGIN, &world.ue(1).fetch(&page));
+            is_seen(&page.title(), family);
+        }
+        connect(&world, at(LOGIN, family, 443), LOGIN, &origin).unwrap();
+        is_seen("QUIC", family);
+        let bing = Fetch::https(BING, family).at(address(BING, family));
+        assert_refused(BING, &world.ue(1).fetch(&bing));
+    }
+    let hits = world.hits(BING);
+    assert_eq!((hits.connections, hits.hellos, hits.requests), (0, 0, 0));
+}
+
 /// A world whose gateway looks into QUIC, with a QUIC server in place of the echo of two hosts.
 fn world() -> (World, Origin) {
+    world_with("")
+}
+
+/// The same, with these lines in `[proxy]`.
+fn world_with(lines: &str) -> (World, Origin) {
     let mut options = options();
     options.start_gateway = false;
     options.quic_echo = false;
     let world = World::start(options).unwrap();
     let settings = world.settings_text().unwrap();
-    world.write_settings(&settings.replace("\"reject\"", "\"inspect\"")).unwrap();
+    let settings = settings.replace("\"reject\"", "\"inspect\"");
+    let proxy = format!("[proxy]\n{lines}");
+    world.write_settings(&settings.replace("[proxy]\n", &proxy)).unwrap();
     world.gateway().start().unwrap();
     let origin = Origin::start(&world);
     (world, origin)
