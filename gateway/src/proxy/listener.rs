@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     sync::Arc,
     time::Duration,
 };
@@ -241,6 +241,9 @@ fn listen(
     socket.set_tcp_nodelay(true).map_err(failed)?;
     socket.bind(&address.into()).map_err(|error| refused(error, protocol, address))?;
     socket.listen(BACKLOG).map_err(failed)?;
+    let (level, option) = (nix::libc::IPPROTO_TCP, nix::libc::TCP_DEFER_ACCEPT);
+    // Where the kernel cannot do so, connections are merely accepted sooner.
+    let _ = uapi::setsockopt(socket.as_raw_fd(), level, option, &SILENCE);
     socket.set_nonblocking(true).map_err(failed)?;
     Ok(socket.into())
 }
@@ -293,6 +296,10 @@ fn redirected(stream: &TcpStream, listener: SocketAddr) -> io::Result<SocketAddr
     }
 }
 
+/// Seconds for which a connection stays with the kernel, as a request, until the client has said
+/// something (tcp(7), TCP_DEFER_ACCEPT). All that we serve begins with the client: it is accepted
+/// with its hello at hand, and whoever connects and is silent costs nothing here for that long.
+const SILENCE: i32 = 1;
 /// Connections the kernel keeps for us until they are accepted; `net.core.somaxconn` caps it.
 const BACKLOG: i32 = 4096;
 /// Connections accepted before the sessions that are open get a turn.
