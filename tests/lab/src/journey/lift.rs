@@ -232,9 +232,14 @@ fn detach(kept: &Kept, steps: &mut Vec<Step>) {
         w.pgw().detach(&session).map_err(|error| error.to_string())?;
         let confirmed = start.elapsed().as_secs_f64() * 1e3;
         for family in Family::BOTH {
-            while refused(&w.ue(1).fetch(&bing(family))).is_err() {
-                if start.elapsed() > Sim::PATIENCE {
-                    return Err(format!("{BING} still opens, {family}"));
+            loop {
+                let seen = w.ue(1).fetch(&bing(family));
+                if refused(&seen).is_ok() {
+                    break;
+                }
+                // One that was cut while it waited for its answer hears nothing.
+                if start.elapsed() > 2 * Sim::PATIENCE {
+                    return Err(format!("{BING} still opens, {family}: {seen}"));
                 }
             }
         }
