@@ -289,7 +289,17 @@ const SCRIPTS: [&str; 7] = [
     "large-number-of-extensions",
 ];
 /// How tlsfuzzer says that the far side ended it.
-const TOLD: [&str; 5] = ["Alert(", "alert description", "closed", "closure", "reset"];
+const TOLD: [&str; 8] = [
+    "Alert(",
+    "alert description",
+    "closed",
+    "closure",
+    "reset",
+    // How testssl.sh says it of the three hellos that it sends without a name.
+    "request w/o SNI didn't succeed",
+    "SNI mandatory",
+    "OpenSSL handshake didn't succeed",
+];
 /// What testssl.sh finds anew each time.
 const PASSING: [&str; 3] = ["scanTime", "HTTP_clock_skew", "TLS_timestamp"];
 /// Seconds for one run.
