@@ -14,14 +14,16 @@ use crate::screen::{Family, Finding};
 /// A bounded store of findings, the least used forgotten first.
 ///
 /// Two halves: what is put or got is moved into the young one; once that is full, the old one is
-/// forgotten whole and the young one takes its place. The hash is seeded, because the names are
-/// chosen by subscribers.
+/// forgotten whole and the young one takes its place. What no longer holds is forgotten before that:
+/// names that are asked for once take no room for longer than they hold. The hash is seeded, because
+/// the names are chosen by subscribers.
 #[derive(Debug)]
 pub(crate) struct Cache {
     generation: u64,
     young: HashMap<HostName, Slots>,
     old: HashMap<HostName, Slots>,
     half: usize,
+    swept: Option<Instant>,
 }
 
 /// One host's findings: by family and by whether unvalidated answers were asked for.
@@ -33,10 +35,18 @@ struct Entry {
     found: Instant,
 }
 
+impl Entry {
+    fn holds(&self, now: Instant) -> bool {
+        let age = now.saturating_duration_since(self.found);
+        age < Duration::from_secs(u64::from(self.finding.ttl))
+    }
+}
+
 impl Cache {
     /// A cache that holds findings about `hosts` names.
     pub(crate) fn new(hosts: usize) -> Self {
-        Self { generation: 0, young: HashMap::new(), old: HashMap::new(), half: hosts / 2 }
+        let (young, old) = (HashMap::new(), HashMap::new());
+        Self { generation: 0, young, old, half: hosts / 2, swept: None }
     }
 
     /// What is known about `host`, and for how long already.
@@ -55,12 +65,11 @@ impl Cache {
         }
         let place = self.young.get_mut(host)?.get_mut(index(slot))?;
         let entry = place.as_ref()?;
-        let age = now.saturating_duration_since(entry.found);
-        if age >= Duration::from_secs(u64::from(entry.finding.ttl)) {
+        if !entry.holds(now) {
             *place = None;
             return None;
         }
-        Some((Arc::clone(&entry.finding), age))
+        Some((Arc::clone(&entry.finding), now.saturating_duration_since(entry.found)))
     }
 
     /// Keeps `finding`, unless its lifetime is 0 or another policy has come into force.
@@ -75,6 +84,7 @@ impl Cache {
         if finding.ttl == 0 || self.turn_to(generation).is_none() {
             return;
         }
+        self.sweep(now);
         if !self.young.contains_key(host) {
             let slots = self.old.remove(host).unwrap_or_default();
             self.make_room();
@@ -95,9 +105,30 @@ impl Cache {
         (generation == self.generation).then_some(())
     }
 
+    /// Forgets what no longer holds, now and then.
+    fn sweep(&mut self, now: Instant) {
+        let swept = *self.swept.get_or_insert(now);
+        if now.saturating_duration_since(swept) < SWEEP_EVERY {
+            return;
+        }
+        self.swept = Some(now);
+        for half in [&mut self.young, &mut self.old] {
+            half.retain(|_, slots| {
+                for place in slots.iter_mut() {
+                    if place.as_ref().is_some_and(|entry| !entry.holds(now)) {
+                        *place = None;
+                    }
+                }
+                slots.iter().any(Option::is_some)
+            });
+        }
+    }
+
     fn make_room(&mut self) {
         if self.young.len() >= self.half {
-            self.old = std::mem::take(&mut self.young);
+            // Both keep their room, which would be had anew each time.
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
         }
     }
 
@@ -115,6 +146,8 @@ fn index((family, checking_disabled): (Family, bool)) -> usize {
     family * 2 + usize::from(checking_disabled)
 }
 
+/// How often the cache is looked through; all of it, full, takes less than a millisecond.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// Names in the cache of one resolver.
 pub(crate) const MAX_HOSTS: usize = 16_384;
 
@@ -170,6 +203,20 @@ mod tests {
             cache.put(1, &host(number), SLOT, finding(30), start);
             assert!(cache.get(1, &used, SLOT, start).is_some(), "after {number}");
             assert!(cache.len() <= 8, "after {number}");
+        }
+    }
+
+    #[test]
+    fn forgets_what_nobody_asks_for_again() {
+        let (mut cache, start) = (Cache::new(1_000), Instant::now());
+        for number in 0..100 {
+            cache.put(1, &host(number), SLOT, finding(if number < 50 { 30 } else { 5 }), start);
+        }
+        for (seconds, expected) in [(9, 101), (10, 52), (29, 53), (30, 54), (39, 5)] {
+            let now = start + Duration::from_secs(seconds);
+            let number = 1_000 + u32::try_from(seconds).unwrap();
+            cache.put(1, &host(number), SLOT, finding(300), now);
+            assert_eq!(cache.len(), expected, "after {seconds} s");
         }
     }
 

@@ -3,7 +3,8 @@
 //! Only answers about names that pass come in, and none is given out but to a question that was
 //! judged anew and came to the same class and the same rule of the same policy: what is kept is the
 //! writing, not the verdict. After a second an answer is written anew, with the lifetimes that hold
-//! then.
+//! then; one that nobody asks for again is thrown away some seconds later, so that names made up to
+//! be asked for once take no room.
 
 use std::{hash::BuildHasher, time::Duration};
 
@@ -19,6 +20,9 @@ pub(crate) struct Packets {
     places: Box<[Option<Entry>]>,
     /// The names are chosen by subscribers.
     seed: RandomState,
+    /// The part of the table that is tidied next, and when.
+    hand: usize,
+    tidied_from: Instant,
 }
 
 /// Everything that the records of an answer depend on, but for the time.
@@ -52,10 +56,25 @@ struct Entry {
 impl Packets {
     /// A table with room for `places` packets, rounded up to a power of two, and whole groups
     /// of four.
-    pub(crate) fn new(places: usize) -> Self {
+    pub(crate) fn new(places: usize, now: Instant) -> Self {
         let places = places.max(GROUP).next_power_of_two();
         let places = std::iter::repeat_with(|| None).take(places).collect();
-        Self { places, seed: RandomState::default() }
+        Self { places, seed: RandomState::default(), hand: 0, tidied_from: now + TIDY_EVERY }
+    }
+
+    /// Throws away what no longer holds in the next part of the table, if it is time for it.
+    pub(crate) fn tidy(&mut self, now: Instant) {
+        if now < self.tidied_from {
+            return;
+        }
+        self.tidied_from = now + TIDY_EVERY;
+        let part = (self.places.len() / TIDY_PARTS).max(1);
+        for place in self.places.iter_mut().skip(self.hand * part).take(part) {
+            if place.as_ref().is_some_and(|entry| entry.until <= now) {
+                *place = None;
+            }
+        }
+        self.hand = (self.hand + 1) % TIDY_PARTS;
     }
 
     /// The packet for `key` that still holds at `now`.
@@ -118,6 +137,10 @@ fn identity(rule: &Rule) -> usize {
     std::ptr::from_ref(rule).addr()
 }
 
+/// The table is tidied in so many parts, one at a time: all of it in six seconds, while names that
+/// pass are asked for.
+const TIDY_PARTS: usize = 64;
+const TIDY_EVERY: Duration = Duration::from_millis(100);
 /// Places a packet may stand in.
 const GROUP: usize = 4;
 /// Packets of one thread; with most answers, 4 MB of them.
@@ -130,7 +153,7 @@ mod tests {
     use policy::HostName;
     use tokio::time::Instant;
 
-    use super::{GROUP, Key, Packets};
+    use super::{GROUP, Key, Packets, TIDY_EVERY, TIDY_PARTS};
     use crate::{
         screen::Family,
         wire::{Answer, Packet, Query, Rcode},
@@ -140,7 +163,7 @@ mod tests {
 
     #[test]
     fn forgets_a_packet_once_its_lifetimes_would_be_told_otherwise() {
-        let (mut packets, now, host) = (Packets::new(8), Instant::now(), host(0));
+        let (mut packets, now, host) = (new(8), Instant::now(), host(0));
         packets.put(key(&host), packet(), Duration::from_millis(2_300), now);
         for (millis, is_kept) in [(0, true), (699, true), (700, false), (2_000, false)] {
             let later = now + Duration::from_millis(millis);
@@ -150,7 +173,7 @@ mod tests {
 
     #[test]
     fn tells_packets_apart_by_everything_they_depend_on() {
-        let (mut packets, now, host, other) = (Packets::new(8), Instant::now(), host(0), host(1));
+        let (mut packets, now, host, other) = (new(8), Instant::now(), host(0), host(1));
         let key = key(&host);
         packets.put(key, packet(), NOTHING, now);
         assert!(packets.get(key, now).is_some());
@@ -168,7 +191,7 @@ mod tests {
 
     #[test]
     fn never_holds_more_than_its_bound() {
-        let (mut packets, now) = (Packets::new(62), Instant::now());
+        let (mut packets, now) = (new(62), Instant::now());
         for number in 0..10_000 {
             let host = host(number);
             packets.put(key(&host), packet(), NOTHING, now);
@@ -176,6 +199,30 @@ mod tests {
         }
         assert_eq!(packets.places.len(), 64);
         assert!(packets.places.len().is_multiple_of(GROUP));
+    }
+
+    #[test]
+    fn throws_away_what_nobody_asks_for_again_and_nothing_else() {
+        let (mut packets, start) = (new(16_384), Instant::now());
+        let kept = |packets: &Packets| packets.places.iter().flatten().count();
+        for number in 0..100 {
+            packets.put(key(&host(number)), packet(), NOTHING, start);
+        }
+        for _ in 0..TIDY_PARTS {
+            packets.tidied_from = start;
+            packets.tidy(start);
+        }
+        assert_eq!(kept(&packets), 100, "all hold");
+        let (later, parts) = (start + Duration::from_secs(2), u32::try_from(TIDY_PARTS).unwrap());
+        for part in 0..parts {
+            packets.tidy(later + TIDY_EVERY * part);
+            packets.tidy(later + TIDY_EVERY * part);
+        }
+        assert_eq!(kept(&packets), 0);
+    }
+
+    fn new(places: usize) -> Packets {
+        Packets::new(places, Instant::now())
     }
 
     fn key(host: &HostName) -> Key<'_> {

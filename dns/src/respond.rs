@@ -317,7 +317,7 @@ impl Waiting {
 impl Slate {
     /// With room for answers that lie ready.
     pub(crate) fn with_packets() -> Self {
-        Self { packets: Some(Packets::new(PACKETS)), ..Self::default() }
+        Self { packets: Some(Packets::new(PACKETS, Instant::now())), ..Self::default() }
     }
 }
 

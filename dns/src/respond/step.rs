@@ -115,6 +115,9 @@ impl Case<'_> {
         message: &mut Vec<u8>,
     ) -> Step {
         let key = self.key(host, family, rule);
+        if let Some(packets) = packets.as_deref_mut() {
+            packets.tidy(self.now());
+        }
         if let Some(packet) = packets.as_deref().and_then(|packets| packets.get(key, self.now()))
             && packet.write(self.query, limit(self.query, self.asker.transport), message)
         {

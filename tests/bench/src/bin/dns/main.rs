@@ -106,7 +106,8 @@ fn latency(folder: &Path) {
     }
 }
 
-/// Memory of ours under names that were never asked before, half of them below a wildcard.
+/// Memory of ours under names that were never asked before, half of them below a wildcard, so that an
+/// upstream knows them: every store is full within seconds, and turned over all the time.
 fn memory(folder: &Path, minutes: u32) {
     let hosts = listed().into_iter().chain(["*.wild.bench.example".to_owned()]);
     let server = servers::postern(folder, &policy(1, TERMS, hosts));

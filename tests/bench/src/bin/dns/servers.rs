@@ -95,6 +95,7 @@ pub(crate) fn postern(folder: &Path, policy: &str) -> Server {
         "node = \"bench\"\nenvironment = \"production\"\npolicy = \"policy.toml\"\n[dns]\n\
          listen = [\"127.0.0.1:{POSTERN}\"]\nupstreams = [\"udp://127.0.0.1:{UPSTREAM}\"]\n\
          [dns.limits]\nudp_threads = 1\nqps_per_subscriber = 1000000000\n\
+         wildcard_names_per_minute = 1000000000\n\
          [admin]\nlisten = \"127.0.0.1:{ADMIN}\"\n"
     );
     let file = write(folder, "gateway.toml", &text);
