@@ -10,6 +10,7 @@ mod limits;
 mod netlink;
 mod passage;
 mod residents;
+mod rouse;
 mod ruleset;
 
 use std::{
@@ -32,7 +33,7 @@ pub(crate) use ruleset::Ports;
 
 use crate::config::{SteeringConfig, SteeringMode};
 
-use self::{kernel::Kernel, limits::RefusalLimits};
+use self::{kernel::Kernel, limits::RefusalLimits, netlink::Netlink, rouse::rouse};
 
 /// Steering that is in force; removed by [`Steering::remove`], left behind by everything else.
 pub(crate) struct Steering {
@@ -150,11 +151,28 @@ impl Steering {
     }
 
     /// Ends the flows from `blocks` that conntrack knows: an address translation or a flow table of
-    /// the operator's may carry them past our table. Says how many.
+    /// the operator's may carry them past our table, and who only waits hears nothing. Says how many.
     ///
     /// Reads the whole of conntrack: not for the thread that lifts.
     pub(crate) fn cut_flows(&self, blocks: &[IpNet]) -> Result<usize, NetlinkError> {
-        netlink::Netlink::open()?.cut_flows(blocks)
+        let mut netlink = Netlink::open()?;
+        let flows = netlink.flows(blocks)?;
+        let (mut count, mut unheard) = (0, None);
+        for some in flows.chunks(TOGETHER) {
+            // Nobody is lifted while these are ended, and whoever was lifted meanwhile is spared.
+            let kernel = self.kernel();
+            for flow in some.iter().filter(|flow| !kernel.passes(flow.block)) {
+                netlink.end(flow)?;
+                if let Some(Err(error)) = flow.connection.as_ref().map(rouse) {
+                    unheard.get_or_insert(error);
+                }
+                count += 1;
+            }
+        }
+        if let Some(error) = unheard {
+            tracing::warn!(%error, "subscribers that wait for an answer are not told that their connections are cut");
+        }
+        Ok(count)
     }
 
     /// The bytes used of each grant, by its number.
@@ -302,5 +320,7 @@ fn output(program: &str, arguments: &[&str], input: &str) -> io::Result<Output> 
     child.wait_with_output()
 }
 
+/// Flows that are ended while no lift can come between: a millisecond's worth.
+const TOGETHER: usize = 32;
 /// An unprivileged user's path may lack the system directories.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";

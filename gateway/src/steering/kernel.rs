@@ -92,6 +92,13 @@ impl Kernel {
         Ok(walled)
     }
 
+    /// Whether the kernel forwards packets of whoever is at `block`, a SIM's.
+    pub(super) fn passes(&self, block: IpNet) -> bool {
+        let alone = || Passage::of(self.snapshot.policy(), &Subscriber::at(block.network()));
+        let Told { passages, granted } = &self.told;
+        granted.has(block) || passages.get(block).unwrap_or_else(alone) != Passage::Walled
+    }
+
     /// The bytes used of each grant the kernel counts; quotas that nothing refers to are removed.
     pub(super) fn grants_used(&mut self) -> Result<Vec<(u64, u64)>, NetlinkError> {
         for (number, edit) in self.told.granted.unused() {

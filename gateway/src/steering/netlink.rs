@@ -22,6 +22,8 @@ use nix::{
     sys::socket::{setsockopt, sockopt::SndBufForce},
 };
 
+pub(super) use flows::Connection;
+
 /// A socket to netfilter, of the network namespace it was made in.
 pub(super) struct Netlink {
     socket: Socket,

@@ -24,6 +24,7 @@ use crate::{authority::Authority, family::Family, hits::Hits, places::places};
 
 mod pages;
 
+pub(crate) use pages::UNANSWERED;
 pub use pages::octets;
 
 /// Header that names the host whose server answered.
@@ -123,6 +124,9 @@ impl Origin {
         let asked = asked.unwrap_or_default().to_owned();
         let asked = asked.split(':').next().unwrap_or_default();
         self.hits.request(asked);
+        if request.uri().path() == UNANSWERED {
+            std::future::pending::<()>().await;
+        }
         let host = resident(asked, local);
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();

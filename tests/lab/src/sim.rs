@@ -2,6 +2,7 @@
 //! real client stacks, and reports what it saw.
 
 use std::{
+    fs,
     io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     process::{Command, Output},
@@ -101,6 +102,18 @@ impl Sim {
     #[must_use]
     pub fn namespace(&self) -> &Namespace {
         &self.namespace
+    }
+
+    /// Octets that its connections sent and nobody has acknowledged yet.
+    pub(crate) fn unacknowledged(&self) -> u64 {
+        self.namespace.call(|| {
+            let tables = ["tcp", "tcp6"].map(|table| format!("/proc/thread-self/net/{table}"));
+            let text: String =
+                tables.iter().filter_map(|table| fs::read_to_string(table).ok()).collect();
+            let queues = text.lines().filter_map(|line| line.split_whitespace().nth(4));
+            let sent = queues.filter_map(|queues| queues.split(':').next());
+            sent.filter_map(|octets| u64::from_str_radix(octets, 16).ok()).sum()
+        })
     }
 
     /// Asks a DNS question.

@@ -109,10 +109,12 @@ fn a_sim_is_lifted_and_walled_and_a_policy_moves_whole_classes() {
         // In an open network, a SIM without a plan is walled by its class.
         assert_eq!(kernel.refresh(&[four, six, staff, staff]).unwrap(), [staff]);
         assert_eq!((set("sim_walled4"), set("sim_open4").len()), (vec!["100.64.9.1".into()], 0));
+        assert_eq!([four, six, staff].map(|block| kernel.passes(block)), [false; 3]);
         for block in ["100.64.0.1/32", "2001:db8:64:1::/64"] {
             street.put(block, Some(SimState::Active), None);
         }
         assert_eq!(kernel.refresh(&[four, six]).unwrap(), []);
+        assert_eq!([four, six].map(|block| kernel.passes(block)), [true; 2]);
         assert_eq!(
             (set("sim_open4"), set("sim_open6")),
             (vec!["100.64.0.1".into()], vec!["2001:db8:64:1::".into()])
@@ -157,6 +159,7 @@ fn a_grant_opens_both_families_by_one_quota_and_ends() {
             (set("granted4"), set("granted6")),
             (vec!["100.64.0.1".into()], vec!["2001:db8:64:1::".into()])
         );
+        assert_eq!([four, six, barred].map(|block| kernel.passes(block)), [true, true, false]);
         assert_eq!(kernel.grants_used().unwrap(), [(7, 100)]);
         // The next process finds the count of a killed one.
         assert_eq!(grants_used_before().unwrap(), [(7, 100)]);

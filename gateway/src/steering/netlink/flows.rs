@@ -1,58 +1,88 @@
 //! Running flows, as conntrack knows them: found by their source, and ended.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the crate's lists are open, and grow")]
 
-use std::{collections::HashSet, net::IpAddr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, SocketAddr},
+};
 
 use ipnet::IpNet;
 use netlink_packet_core::{NLM_F_DUMP, Nla};
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
-    conntrack::{ConntrackAttribute, ConntrackMessage, IPTuple, Status, Tuple},
+    conntrack::{
+        ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Status, Tuple,
+    },
 };
 
 use super::{super::passage::is_wide, Netlink, NetlinkError, append};
 
+/// A running flow of a subscriber.
+#[derive(Clone, Debug)]
+pub(in crate::steering) struct Flow {
+    /// The block it was looked for in.
+    pub(in crate::steering) block: IpNet,
+    /// Its ends, if it is a TCP connection.
+    pub(in crate::steering) connection: Option<Connection>,
+    family: NetfilterProtoFamily,
+    /// What names it.
+    naming: Vec<ConntrackAttribute>,
+}
+
+/// The ends of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::steering) struct Connection {
+    /// Who opened it.
+    pub(in crate::steering) subscriber: SocketAddr,
+    /// Whom it was opened to.
+    pub(in crate::steering) peer: SocketAddr,
+}
+
 impl Netlink {
-    /// Ends the flows whose source is in `blocks`, but for those that address translation brings to
-    /// this host: they are the listeners' own. Says how many were ended.
+    /// The flows whose source is in `blocks`, but for those that address translation brings to this
+    /// host: they are the listeners' own.
     ///
     /// Reads the whole of conntrack once, whatever the number of blocks.
-    pub(in crate::steering) fn cut_flows(
+    pub(in crate::steering) fn flows(
         &mut self,
         blocks: &[IpNet],
-    ) -> Result<usize, NetlinkError> {
+    ) -> Result<Vec<Flow>, NetlinkError> {
         let narrow: HashSet<IpNet> = blocks.iter().copied().collect();
         let wide: Vec<IpNet> = narrow.iter().copied().filter(|block| is_wide(*block)).collect();
-        let walled = |source| {
-            narrow.contains(&block_of(source)) || wide.iter().any(|block| block.contains(&source))
+        let block = |source| {
+            let around = || wide.iter().copied().find(|block| block.contains(&source));
+            narrow.get(&block_of(source)).copied().or_else(around)
         };
-        let mut cut = 0;
+        let mut found = Vec::new();
         for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
             let all = conntrack(family, ConntrackMessage::Get(Vec::new()));
-            let mut found = Vec::new();
-            self.dump((NLM_F_DUMP, all), |message| found.extend(flow_of(message, &walled)))?;
-            for flow in found {
-                let mut question = Vec::new();
-                let delete = conntrack(family, ConntrackMessage::Delete(flow));
-                append(&mut question, &self.numbered(0, delete));
-                self.socket.send(&question, 0)?;
-                cut += 1;
-            }
-            // A flow that ended in between is no failure, and nothing else was asked.
-            let _ = self.receive(|_| Ok(()));
+            self.dump((NLM_F_DUMP, all), |message| found.extend(flow_of(message, family, &block)))?;
         }
-        Ok(cut)
+        Ok(found)
+    }
+
+    /// Ends a flow. One that ended meanwhile is no failure.
+    pub(in crate::steering) fn end(&mut self, flow: &Flow) -> Result<(), NetlinkError> {
+        let mut question = Vec::new();
+        let delete = conntrack(flow.family, ConntrackMessage::Delete(flow.naming.clone()));
+        append(&mut question, &self.numbered(0, delete));
+        self.socket.send(&question, 0)?;
+        // Nothing else was asked.
+        let _ = self.receive(|_| Ok(()));
+        Ok(())
     }
 }
 
-/// What names a flow that is to be ended.
+/// The flow of a message, if its source is in a block.
 fn flow_of(
     message: &NetfilterMessage,
-    walled: &impl Fn(IpAddr) -> bool,
-) -> Option<Vec<ConntrackAttribute>> {
+    family: NetfilterProtoFamily,
+    block: &impl Fn(IpAddr) -> Option<IpNet>,
+) -> Option<Flow> {
     let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = &message.inner else {
         return None;
     };
-    let mut ours = false;
+    let (mut from, mut ends) = (None, None);
     let mut naming = Vec::new();
     for attribute in attributes {
         if let ConntrackAttribute::CtaStatus(status) = attribute
@@ -61,7 +91,8 @@ fn flow_of(
             return None;
         }
         if let ConntrackAttribute::CtaTupleOrig(tuples) = attribute {
-            ours = source(tuples).is_some_and(walled);
+            from = source(tuples).and_then(block);
+            ends = connection(tuples);
             naming.push(attribute.clone());
         }
         if let ConntrackAttribute::Other(other) = attribute
@@ -70,19 +101,55 @@ fn flow_of(
             naming.push(attribute.clone());
         }
     }
-    ours.then_some(naming)
+    Some(Flow { block: from?, connection: ends, family, naming })
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "the crate's lists are open, and grow")]
+/// Both ends, of TCP alone.
+fn connection(tuples: &[Tuple]) -> Option<Connection> {
+    let is_tcp = |part: &ProtoTuple| matches!(part, ProtoTuple::Protocol(Protocol::Tcp));
+    transport(tuples).find(|part| is_tcp(part))?;
+    let source_port = transport(tuples).find_map(|part| match part {
+        ProtoTuple::SourcePort(port) => Some(*port),
+        _ => None,
+    });
+    let destination_port = transport(tuples).find_map(|part| match part {
+        ProtoTuple::DestinationPort(port) => Some(*port),
+        _ => None,
+    });
+    Some(Connection {
+        subscriber: SocketAddr::new(source(tuples)?, source_port?),
+        peer: SocketAddr::new(destination(tuples)?, destination_port?),
+    })
+}
+
 fn source(tuples: &[Tuple]) -> Option<IpAddr> {
+    addresses(tuples).find_map(|part| match part {
+        IPTuple::SourceAddress(address) => Some(*address),
+        _ => None,
+    })
+}
+
+fn destination(tuples: &[Tuple]) -> Option<IpAddr> {
+    addresses(tuples).find_map(|part| match part {
+        IPTuple::DestinationAddress(address) => Some(*address),
+        _ => None,
+    })
+}
+
+fn addresses(tuples: &[Tuple]) -> impl Iterator<Item = &IPTuple> {
     let parts = tuples.iter().filter_map(|tuple| match tuple {
         Tuple::Ip(parts) => Some(parts),
         _ => None,
     });
-    parts.flatten().find_map(|part| match part {
-        IPTuple::SourceAddress(address) => Some(*address),
+    parts.flatten()
+}
+
+fn transport(tuples: &[Tuple]) -> impl Iterator<Item = &ProtoTuple> {
+    let parts = tuples.iter().filter_map(|tuple| match tuple {
+        Tuple::Proto(parts) => Some(parts),
         _ => None,
-    })
+    });
+    parts.flatten()
 }
 
 /// An address's block: itself, or its /64.

@@ -2,11 +2,14 @@
 
 use std::{
     io::Write,
-    net::UdpSocket,
+    net::{SocketAddr, TcpListener, UdpSocket},
     process::{Command, Stdio},
+    time::Duration,
 };
 
-use super::*;
+use socket2::{Domain, Socket, Type};
+
+use super::{Connection, Edit, Element, IpAddr, IpNet, Netlink, NetlinkError};
 
 const TABLE: &str = "postern";
 const SETS: &str = "table inet postern {
@@ -141,7 +144,7 @@ fn grants_share_one_quota_and_end_by_themselves() {
 }
 
 #[test]
-fn flows_of_a_walled_source_are_ended_and_no_others() {
+fn flows_of_a_source_are_found_and_ended_and_no_others() {
     with_table(|mut netlink| {
         let flow = |source: &str| {
             let server =
@@ -154,11 +157,37 @@ fn flows_of_a_walled_source_are_ended_and_no_others() {
             (server, socket)
         };
         let _flows = ["127.0.0.1", "127.0.0.2", "127.0.0.2", "::1"].map(flow);
-        let cut = |netlink: &mut Netlink, text: &str| netlink.cut_flows(&[block(text)]).unwrap();
+        let cut = |netlink: &mut Netlink, text: &str| {
+            let flows = netlink.flows(&[block(text)]).unwrap();
+            for flow in &flows {
+                assert_eq!((flow.block, flow.connection), (block(text), None));
+                netlink.end(flow).unwrap();
+            }
+            flows.len()
+        };
         assert_eq!(cut(&mut netlink, "127.0.0.3/32"), 0);
         assert_eq!(cut(&mut netlink, "127.0.0.2/32"), 2);
         assert_eq!(cut(&mut netlink, "127.0.0.2/32"), 0);
         assert_eq!(cut(&mut netlink, "::/48"), 1);
         assert_eq!(cut(&mut netlink, "127.0.0.1/32"), 1);
+    });
+}
+
+#[test]
+fn both_ends_of_a_connection_are_told() {
+    with_table(|mut netlink| {
+        for (server, source) in [("127.0.0.1", "127.0.0.2/32"), ("::1", "::/64")] {
+            let listener = TcpListener::bind((server, 0)).unwrap();
+            let peer = listener.local_addr().unwrap();
+            let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None).unwrap();
+            if peer.is_ipv4() {
+                socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+            }
+            socket.connect(&peer.into()).unwrap();
+            let subscriber = socket.local_addr().unwrap().as_socket().unwrap();
+            let found = netlink.flows(&[block(source)]).unwrap();
+            let ends: Vec<_> = found.iter().map(|flow| flow.connection).collect();
+            assert_eq!(ends, [Some(Connection { subscriber, peer })]);
+        }
     });
 }

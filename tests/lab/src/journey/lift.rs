@@ -1,6 +1,6 @@
 //! `lift`: a SIM attaches, buys, is lifted, uses its plan up, is walled, tops up, is lifted again.
 
-use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc};
+use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, thread};
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -15,9 +15,10 @@ use crate::{
     clock,
     family::Family,
     operator::Hook,
+    origin::UNANSWERED,
     pgw::Attached,
     places::place,
-    sim::{DnsAnswer, Fetch, Held, Outcome, Question, Sim},
+    sim::{DnsAnswer, Fetch, Held, Outcome, Question, Seen, Sim},
     world::World,
 };
 
@@ -151,14 +152,22 @@ fn after_purchase(kept: &Kept, steps: &mut Vec<Step>) {
             let session = w.ue(1).open(&fetch).map_err(|seen| format!("did not open: {seen}"))?;
             let seen = reached(w, BING, &session.send(&fetch))?;
             held.borrow_mut().insert(("bing", family), session);
+            let waits = w.ue(1).open(&fetch).map_err(|seen| format!("did not open: {seen}"))?;
+            held.borrow_mut().insert(("waits", family), waits);
             Ok(seen)
         }));
     }
 }
 
 fn exhausted(kept: &Kept, steps: &mut Vec<Step>) {
-    let title = "the shop says that the plan is used up";
-    steps.push(Step::new(EXHAUSTED, title, Namespaces, |w| hook(w, "exhausted")));
+    let held = Rc::clone(&kept.held);
+    let title = "the shop says that the plan is used up; who waits for an answer is told at once";
+    steps.push(Step::new(EXHAUSTED, title, Namespaces, move |w| {
+        let mut held = held.borrow_mut();
+        let waits = Family::BOTH.map(|family| held.remove(&("waits", family)));
+        let [Some(v4), Some(v6)] = waits else { return Err("no session was held".to_owned()) };
+        cut_while_waiting(w, &[v4, v6], || hook(w, "exhausted"))
+    }));
     for family in Family::BOTH {
         let held = Rc::clone(&kept.held);
         let title = format!("the running session to {BING} is cut, {family}");
@@ -232,13 +241,13 @@ fn detach(kept: &Kept, steps: &mut Vec<Step>) {
         w.pgw().detach(&session).map_err(|error| error.to_string())?;
         let confirmed = start.elapsed().as_secs_f64() * 1e3;
         for family in Family::BOTH {
+            // The kernel is told after the network's packet is answered: until then it opens.
             loop {
                 let seen = w.ue(1).fetch(&bing(family));
                 if refused(&seen).is_ok() {
                     break;
                 }
-                // One that was cut while it waited for its answer hears nothing.
-                if start.elapsed() > 2 * Sim::PATIENCE {
+                if start.elapsed() > Sim::PATIENCE {
                     return Err(format!("{BING} still opens, {family}: {seen}"));
                 }
             }
@@ -248,6 +257,36 @@ fn detach(kept: &Kept, steps: &mut Vec<Step>) {
     };
     steps.push(Step::new(DETACH, title, Namespaces, detached).measuring());
     walled(DETACH, steps);
+}
+
+/// Asks on each of `sessions` for what is never answered, then does what walls: each is refused.
+fn cut_while_waiting(
+    world: &World,
+    sessions: &[Held],
+    wall: impl FnOnce() -> Result<String, String>,
+) -> Result<String, String> {
+    let asked = Fetch::https(BING, Family::V4).path(UNANSWERED);
+    let expected = world.hits(BING).requests + u64::try_from(sessions.len()).unwrap_or(u64::MAX);
+    thread::scope(|scope| {
+        let waiting: Vec<_> =
+            sessions.iter().map(|session| scope.spawn(|| session.send(&asked))).collect();
+        let start = clock::now();
+        // Else it would still speak: what is not acknowledged is sent again.
+        while world.hits(BING).requests < expected || world.ue(1).unacknowledged() > 0 {
+            if start.elapsed() > Sim::PATIENCE {
+                return Err(format!("{BING} was not asked"));
+            }
+            thread::yield_now();
+        }
+        let start = clock::now();
+        let mut said = wall()?;
+        for waits in waiting {
+            let seen = waits.join().map_err(|_| "a session broke off")?;
+            said += "; ";
+            said += &refused(&Seen { elapsed: start.elapsed(), ..seen })?;
+        }
+        Ok(said)
+    })
 }
 
 /// The answer is the operator's, with its own lifetime: ours would be cut to the garden's.

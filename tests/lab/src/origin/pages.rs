@@ -72,6 +72,8 @@ fn es9_initiate(body: &Bytes) -> Bytes {
     Bytes::from(answer.to_string())
 }
 
+/// Path of a page that every host is asked for and none ever answers.
+pub(crate) const UNANSWERED: &str = "/unanswered";
 /// Path of octets by the number.
 const OCTETS: &str = "/octets/";
 /// Path of the first call of an eSIM download.
