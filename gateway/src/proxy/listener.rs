@@ -9,7 +9,7 @@ use std::{
 };
 
 use nix::sys::socket::{getsockopt, sockopt};
-use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::net::{SocketFlags, acceptfrom_with, sockopt::set_tcp_quickack};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
@@ -239,6 +239,8 @@ fn listen(
     // Accepted connections inherit it. Each write is a whole message of a peer; waiting for more
     // would only add delay.
     socket.set_tcp_nodelay(true).map_err(failed)?;
+    // So is this one: the answer acknowledges a hello with it, a packet less (tcp(7)).
+    let _ = set_tcp_quickack(&socket, false);
     socket.bind(&address.into()).map_err(|error| refused(error, protocol, address))?;
     socket.listen(BACKLOG).map_err(failed)?;
     let (level, option) = (nix::libc::IPPROTO_TCP, nix::libc::TCP_DEFER_ACCEPT);
