@@ -239,10 +239,11 @@ fn listen(
     // Accepted connections inherit it. Each write is a whole message of a peer; waiting for more
     // would only add delay.
     socket.set_tcp_nodelay(true).map_err(failed)?;
-    // So is this one: the answer acknowledges a hello with it, a packet less (tcp(7)).
-    let _ = set_tcp_quickack(&socket, false);
     socket.bind(&address.into()).map_err(|error| refused(error, protocol, address))?;
     socket.listen(BACKLOG).map_err(failed)?;
+    // So is this one, but only from here on: the answer acknowledges the hello with it, a packet less
+    // (tcp(7)).
+    let _ = set_tcp_quickack(&socket, false);
     let (level, option) = (nix::libc::IPPROTO_TCP, nix::libc::TCP_DEFER_ACCEPT);
     // Where the kernel cannot do so, connections are merely accepted sooner.
     let _ = uapi::setsockopt(socket.as_raw_fd(), level, option, &SILENCE);

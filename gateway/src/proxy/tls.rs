@@ -23,7 +23,7 @@ use super::{
     metrics::Direction,
     outcome::{OriginEnd, OurEnd, Outcome, PolicyEnd, SubscriberEnd},
     pipes::Pipes,
-    relay::{Ended, relay},
+    relay::{Ended, has_ended, relay, send_last},
     retry::{RetryWatch, ServerStep},
     sessions::Session,
 };
@@ -273,14 +273,23 @@ async fn watched(
             to_origin(origin, &out).await?;
             out.clear();
         } else {
+            let is_ending = has_ended(origin);
             let Some(octets) = taken(origin).map_err(|_| ORIGIN_BROKE)? else { continue };
             if octets.is_empty() {
-                // The server name was never settled, so nothing more may go to the origin.
+                // The server name was never settled, so nothing more may go to the origin. What it said
+                // last may still wait for this end.
+                let _ = stream.shutdown().await;
                 return Err(Watched::Ended(Outcome::Finished));
             }
             let step = watch.server(&octets);
             meter.moved(Direction::ToSubscriber, octets.len()).await;
-            write(stream, &octets, limit).await.map_err(|_| SUBSCRIBER_BROKE)?;
+            let written = if is_ending && octets.len() < HELLO_PLACE {
+                stream.try_io(Interest::WRITABLE, || send_last(stream, &octets)).unwrap_or(0)
+            } else {
+                0
+            };
+            let rest = octets.get(written..).unwrap_or_default();
+            write(stream, rest, limit).await.map_err(|_| SUBSCRIBER_BROKE)?;
             match step {
                 ServerStep::Watching => {}
                 ServerStep::Over => return to_origin(origin, &watch.into_held()).await,

@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    os::fd::AsRawFd,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -128,6 +131,37 @@ async fn moves_nothing_after_the_last_bytes_and_waits_to_be_cut() {
     let counted = moved.load(Ordering::Relaxed);
     assert_eq!(got.len(), counted);
     assert!(counted < 10_000 + Loan::OCTETS, "{counted}");
+}
+
+#[tokio::test]
+async fn the_last_octets_leave_in_one_packet_with_the_end() {
+    let Ends { mut subscriber, near, far, mut origin } = ends().await;
+    let pipes = Pipes::new();
+    origin.write_all(b"the last").await.unwrap();
+    drop(origin);
+    // The end is known before the octets are read: only then is this promised.
+    while !has_ended(&far) {
+        far.readable().await.unwrap();
+    }
+    let before = packets_in(&subscriber);
+    let talk = async {
+        let mut got = Vec::new();
+        subscriber.read_to_end(&mut got).await.unwrap();
+        let packets = packets_in(&subscriber) - before;
+        drop(subscriber);
+        (got, packets)
+    };
+    let (ended, (got, packets)) =
+        tokio::join!(relay(near, far, &pipes, IDLE, |_, _| Flow::On), talk);
+    assert_eq!((ended, got.as_slice(), packets), (Ended::Both, &b"the last"[..], 1));
+}
+
+/// Packets that a connection took in: `tcpi_segs_in` of the kernel's `struct tcp_info`.
+fn packets_in(stream: &TcpStream) -> u32 {
+    let (level, option) = (nix::libc::IPPROTO_TCP, nix::libc::TCP_INFO);
+    let mut info = [0_u8; 144];
+    uapi::getsockopt(stream.as_raw_fd(), level, option, &mut info).unwrap();
+    u32::from_ne_bytes(info[140..].try_into().unwrap())
 }
 
 /// Both connections of a relay: near and far are its own ends.
