@@ -150,6 +150,6 @@ impl Embedded {
 /// Every row by its key, of which the first letter is the kind.
 const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rows-1");
 /// Octets of the file that are kept in memory.
-const CACHE: usize = 32 << 20;
+const CACHE: usize = 4 << 20;
 /// Rows handed over at a time.
 const LOADED: usize = 4096;
