@@ -279,12 +279,10 @@ async fn publication_cuts_a_denied_response_and_frees_an_idle_connection() {
     let mut idle = Client::connect(&bench).await;
     idle.send(&keep_alive(LISTED)).await;
     idle.response().await;
-    within(async {
-        while origin.heads().len() < 2 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    // A request is live a little longer than the client waits for its answer.
+    let finished = [("outcome", "finished")];
+    bench.until(|| bench.metric("postern_http_requests_total", &finished) == 1.0).await;
+    bench.until(|| origin.heads().len() == 2).await;
     let narrower = bench.judge.publish(&Terms { listed: false, ..terms }, 2);
     assert_eq!(bench.sessions.rejudge(&narrower, &*bench.judge), 1);
     assert_eq!(waiting.rest().await, "");
