@@ -1,8 +1,8 @@
 //! What upstreams said of late.
 //!
 //! Only findings about listed names come in, before any screening; every answer from here is
-//! decided and screened anew. Findings of one policy are forgotten with the next, so that no
-//! answer can be older than the decision that allowed it.
+//! decided and screened anew, under the policy of its moment. So findings outlive a policy: else each
+//! publication would send every question on to the upstreams at once, more than may wait for them.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -19,7 +19,6 @@ use crate::screen::{Family, Finding};
 /// the names are chosen by subscribers.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    generation: u64,
     young: HashMap<HostName, Slots>,
     old: HashMap<HostName, Slots>,
     half: usize,
@@ -46,18 +45,16 @@ impl Cache {
     /// A cache that holds findings about `hosts` names.
     pub(crate) fn new(hosts: usize) -> Self {
         let (young, old) = (HashMap::new(), HashMap::new());
-        Self { generation: 0, young, old, half: hosts / 2, swept: None }
+        Self { young, old, half: hosts / 2, swept: None }
     }
 
     /// What is known about `host`, and for how long already.
     pub(crate) fn get(
         &mut self,
-        generation: u64,
         host: &HostName,
         slot: (Family, bool),
         now: Instant,
     ) -> Option<(Arc<Finding>, Duration)> {
-        self.turn_to(generation)?;
         if !self.young.contains_key(host) {
             let (host, slots) = self.old.remove_entry(host)?;
             self.make_room();
@@ -72,16 +69,15 @@ impl Cache {
         Some((Arc::clone(&entry.finding), now.saturating_duration_since(entry.found)))
     }
 
-    /// Keeps `finding`, unless its lifetime is 0 or another policy has come into force.
+    /// Keeps `finding`, unless its lifetime is 0.
     pub(crate) fn put(
         &mut self,
-        generation: u64,
         host: &HostName,
         slot: (Family, bool),
         finding: Arc<Finding>,
         now: Instant,
     ) {
-        if finding.ttl == 0 || self.turn_to(generation).is_none() {
+        if finding.ttl == 0 {
             return;
         }
         self.sweep(now);
@@ -93,16 +89,6 @@ impl Cache {
         if let Some(place) = self.young.get_mut(host).and_then(|slots| slots.get_mut(index(slot))) {
             *place = Some(Entry { finding, found: now });
         }
-    }
-
-    /// Forgets everything if the policy is newer; `None` if it is older than what is kept.
-    fn turn_to(&mut self, generation: u64) -> Option<()> {
-        if generation > self.generation {
-            self.generation = generation;
-            self.young.clear();
-            self.old.clear();
-        }
-        (generation == self.generation).then_some(())
     }
 
     /// Forgets what no longer holds, now and then.
@@ -166,42 +152,28 @@ mod tests {
     #[test]
     fn forgets_after_the_lifetime_and_tells_the_age() {
         let (mut cache, start, host) = (Cache::new(8), Instant::now(), host(0));
-        cache.put(1, &host, SLOT, finding(30), start);
-        let (_, age) = cache.get(1, &host, SLOT, start + Duration::from_secs(29)).unwrap();
+        cache.put(&host, SLOT, finding(30), start);
+        let (_, age) = cache.get(&host, SLOT, start + Duration::from_secs(29)).unwrap();
         assert_eq!(age.as_secs(), 29);
-        assert_eq!(cache.get(1, &host, (Family::V6, false), start), None);
-        assert_eq!(cache.get(1, &host, (Family::V4, true), start), None);
-        assert_eq!(cache.get(1, &host, SLOT, start + Duration::from_secs(30)), None);
+        assert_eq!(cache.get(&host, (Family::V6, false), start), None);
+        assert_eq!(cache.get(&host, (Family::V4, true), start), None);
+        assert_eq!(cache.get(&host, SLOT, start + Duration::from_secs(30)), None);
     }
 
     #[test]
     fn keeps_nothing_whose_lifetime_is_zero() {
         let (mut cache, start) = (Cache::new(8), Instant::now());
-        cache.put(1, &host(0), SLOT, finding(0), start);
-        assert_eq!(cache.len(), 0);
-    }
-
-    #[test]
-    fn forgets_everything_with_a_new_policy() {
-        let (mut cache, start, host) = (Cache::new(8), Instant::now(), host(0));
-        cache.put(1, &host, SLOT, finding(30), start);
-        assert_eq!(cache.get(2, &host, SLOT, start), None);
-        cache.put(1, &host, SLOT, finding(30), start);
-        assert_eq!(
-            cache.get(2, &host, SLOT, start),
-            None,
-            "an answer to the old policy's question"
-        );
+        cache.put(&host(0), SLOT, finding(0), start);
         assert_eq!(cache.len(), 0);
     }
 
     #[test]
     fn never_holds_more_than_its_bound_and_keeps_what_is_used() {
         let (mut cache, start, used) = (Cache::new(8), Instant::now(), host(0));
-        cache.put(1, &used, SLOT, finding(30), start);
+        cache.put(&used, SLOT, finding(30), start);
         for number in 1..1_000 {
-            cache.put(1, &host(number), SLOT, finding(30), start);
-            assert!(cache.get(1, &used, SLOT, start).is_some(), "after {number}");
+            cache.put(&host(number), SLOT, finding(30), start);
+            assert!(cache.get(&used, SLOT, start).is_some(), "after {number}");
             assert!(cache.len() <= 8, "after {number}");
         }
     }
@@ -210,12 +182,12 @@ mod tests {
     fn forgets_what_nobody_asks_for_again() {
         let (mut cache, start) = (Cache::new(1_000), Instant::now());
         for number in 0..100 {
-            cache.put(1, &host(number), SLOT, finding(if number < 50 { 30 } else { 5 }), start);
+            cache.put(&host(number), SLOT, finding(if number < 50 { 30 } else { 5 }), start);
         }
         for (seconds, expected) in [(9, 101), (10, 52), (29, 53), (30, 54), (39, 5)] {
             let now = start + Duration::from_secs(seconds);
             let number = 1_000 + u32::try_from(seconds).unwrap();
-            cache.put(1, &host(number), SLOT, finding(300), now);
+            cache.put(&host(number), SLOT, finding(300), now);
             assert_eq!(cache.len(), expected, "after {seconds} s");
         }
     }

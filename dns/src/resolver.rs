@@ -148,7 +148,8 @@ impl Resolver {
         }
         let [v6, v4] = known.map(async |(slot, found)| match found {
             Some(found) => Ok(found),
-            None => self.ask(snapshot, host, slot).await,
+            // On the heap, because it needs far more room than what is known already.
+            None => Box::pin(self.ask(host, slot)).await,
         });
         let (v6, v4) = tokio::join!(v6, v4);
         let mut error = ResolveError::NoAddress;
@@ -207,46 +208,40 @@ impl Resolver {
             let finding = Arc::new(from_lab(addresses, family));
             return Some(Found { finding, age: Duration::ZERO, origin: Origin::Local });
         }
-        let cached = self.store.cached(snapshot.generation(), host, slot, Instant::now());
+        let cached = self.store.cached(host, slot, Instant::now());
         self.metrics.cache(cached.is_some());
         cached.map(|(finding, age)| Found { finding, age, origin: Origin::Cache })
     }
 
-    /// Asks the upstreams about `host`, and keeps what they say for this policy's time.
+    /// Asks the upstreams about `host`, and keeps what they say for its lifetime.
     ///
     /// A name that could not be resolved a moment ago is not asked about again yet. Without an
     /// answer, or before one that takes too long, what was known before is told.
     pub(crate) async fn ask(
         &self,
-        snapshot: &Snapshot,
         host: &HostName,
         slot: (Family, bool),
     ) -> Result<Found, UpstreamError> {
-        let (key, generation) = ((host.clone(), slot), snapshot.generation());
+        let key = (host.clone(), slot);
         let (failure, past) = self.store.remembered(&key, Instant::now());
         let ended = match (failure, &past) {
             (Some(error), _) => Err(error),
-            (None, None) => self.flight(&key, generation).land().await.unwrap_or(Err(FALLEN)),
-            (None, Some(_)) => {
-                match timeout(PATIENCE, self.flight(&key, generation).land()).await {
-                    Ok(landed) => landed.unwrap_or(Err(FALLEN)),
-                    Err(_elapsed) => Err(UpstreamError::Timeout),
-                }
-            }
+            (None, None) => self.flight(&key).land().await.unwrap_or(Err(FALLEN)),
+            (None, Some(_)) => match timeout(PATIENCE, self.flight(&key).land()).await {
+                Ok(landed) => landed.unwrap_or(Err(FALLEN)),
+                Err(_elapsed) => Err(UpstreamError::Timeout),
+            },
         };
         let age = Duration::ZERO;
         match (ended, past) {
-            (Ok(finding), _) => {
-                self.store.keep(generation, &key, &finding, Instant::now());
-                Ok(Found { finding, age, origin: Origin::Upstream })
-            }
+            (Ok(finding), _) => Ok(Found { finding, age, origin: Origin::Upstream }),
             (Err(_), Some(finding)) => Ok(Found { finding, age, origin: Origin::Stale }),
             (Err(error), None) => Err(error),
         }
     }
 
     /// The search for `key`, begun if it is not under way.
-    fn flight(&self, key: &Key, generation: u64) -> Flight<Ended> {
+    fn flight(&self, key: &Key) -> Flight<Ended> {
         self.flights.join(key.clone(), || {
             let (upstreams, store) = (Arc::clone(&self.upstreams), Arc::clone(&self.store));
             let key = key.clone();
@@ -254,7 +249,7 @@ impl Resolver {
                 let (host, (family, checking_disabled)) = &key;
                 let ended = upstreams.ask(host, *family, *checking_disabled).await.map(Arc::new);
                 if let Ok(finding) = &ended {
-                    store.keep(generation, &key, finding, Instant::now());
+                    store.keep(&key, finding, Instant::now());
                 }
                 store.note(key, &ended, Instant::now());
                 ended
@@ -270,22 +265,29 @@ impl Resolver {
     }
 }
 
+#[cfg(test)]
+impl Resolver {
+    /// As if every finding had outlived itself.
+    pub(crate) fn forget_findings(&self) {
+        *self.store.cache.lock().unwrap() = Cache::new(MAX_HOSTS);
+    }
+}
+
 impl Store {
     fn cached(
         &self,
-        generation: u64,
         host: &HostName,
         slot: (Family, bool),
         now: Instant,
     ) -> Option<(Arc<Finding>, Duration)> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.get(generation, host, slot, now)
+        cache.get(host, slot, now)
     }
 
-    fn keep(&self, generation: u64, key: &Key, finding: &Arc<Finding>, now: Instant) {
+    fn keep(&self, key: &Key, finding: &Arc<Finding>, now: Instant) {
         let (host, slot) = key;
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.put(generation, host, *slot, Arc::clone(finding), now);
+        cache.put(host, *slot, Arc::clone(finding), now);
     }
 
     fn remembered(&self, key: &Key, now: Instant) -> (Option<UpstreamError>, Option<Arc<Finding>>) {

@@ -250,8 +250,8 @@ impl Responder {
         let mut last = (plan::failed(Notice::Other), Origin::Upstream);
         let mut ended = Vec::new();
         while ended.len() < MAX_SEARCHES {
-            let Search { snapshot, host, slot } = search;
-            let found = self.resolver.ask(&snapshot, &host, slot).await;
+            let Search { host, slot, .. } = search;
+            let found = self.resolver.ask(&host, slot).await;
             ended.push(Ended { host, slot, found });
             let (moment, subscriber) = (self.moment(), self.judge.subscriber(asker.from.ip()));
             let (subscriber, moment) = (&subscriber, &moment);

@@ -4,7 +4,7 @@ use hickory_proto::{op::ResponseCode, rr::RecordType};
 
 use super::{
     scripted::{Script, Scripted, zone},
-    world::{NXDOMAIN, World, policy, told},
+    world::{World, told},
 };
 
 #[tokio::test]
@@ -96,14 +96,14 @@ async fn case_20_removes_addresses_that_lead_inside_whatever_they_are_wrapped_in
         };
         let bad = format!("listed.example. 30 {kind} {address}");
         let both = [&bad[..], &format!("listed.example. 30 {kind} {good}")];
-        world.judge.publish(&policy(NXDOMAIN, ""));
+        world.begin_anew();
         upstream.say("listed.example", record_type, &both);
         assert_eq!(
             told(&world.ask("listed.example.", record_type).await),
             format!("NoError listed.example. 30 {good}"),
             "{address}"
         );
-        world.judge.publish(&policy(NXDOMAIN, ""));
+        world.begin_anew();
         upstream.say("listed.example", record_type, &[&bad]);
         assert_eq!(
             told(&world.ask("listed.example.", record_type).await),
@@ -150,13 +150,13 @@ async fn case_22_and_23_give_all_records_the_least_lifetime_and_the_policys_ceil
         ),
     ] {
         upstream.say("listed.example", RecordType::A, records);
-        world.judge.publish(&policy(NXDOMAIN, ""));
+        world.begin_anew();
         let answer = told(&world.ask("listed.example.", RecordType::A).await);
         assert_eq!(answer, format!("NoError listed.example. {expected}"));
     }
     // What may be used once is not kept.
     upstream.say("listed.example", RecordType::A, &["listed.example. 0 A 198.51.100.7"]);
-    world.judge.publish(&policy(NXDOMAIN, ""));
+    world.begin_anew();
     upstream.asked();
     for _ in 0..2 {
         world.ask("listed.example.", RecordType::A).await;

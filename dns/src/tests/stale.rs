@@ -29,7 +29,7 @@ async fn after_the_upstream_failed(failure: Script) -> (Scripted, World) {
     }
     upstream.otherwise(failure);
     upstream.asked();
-    world.judge.publish(&policy(NXDOMAIN, ""));
+    world.begin_anew();
     (upstream, world)
 }
 

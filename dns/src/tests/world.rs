@@ -152,6 +152,12 @@ pub(super) const ASKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 7
 pub(super) const NOW: Timestamp = Timestamp::constant(1_788_264_000, 0);
 
 impl World {
+    /// Puts [`policy`] in force with nothing found yet; what was known in the past stays known.
+    pub(super) fn begin_anew(&self) {
+        self.resolver.forget_findings();
+        self.judge.publish(&policy(NXDOMAIN, ""));
+    }
+
     /// Starts a resolver on `listen` over `upstreams`, with [`policy`] in force.
     pub(super) async fn start(listen: &str, upstreams: &[&Scripted]) -> Self {
         Self::start_with(listen, upstreams, Limits::default()).await
