@@ -29,6 +29,7 @@ mod site;
 mod sources;
 mod special;
 mod stream;
+mod transparent;
 mod udp;
 mod upstream;
 pub mod wire;
@@ -44,6 +45,7 @@ pub use resolver::{ResolveError, Resolver};
 pub use respond::Judge;
 pub use screen::BadAnswer;
 pub use server::{Server, Settings};
+pub use transparent::make_transparent;
 pub use upstream::{InvalidTrust, InvalidUpstream, Trust, Upstream, UpstreamError};
 
 #[cfg(test)]

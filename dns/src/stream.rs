@@ -18,6 +18,7 @@ use crate::{
     metrics::RefusedConnection,
     respond::Responder,
     sources::Sources,
+    transparent::make_transparent,
 };
 
 pub(crate) fn bind(
@@ -44,11 +45,8 @@ pub(crate) fn bind(
     };
     let socket = open().map_err(failed)?;
     if transparent {
-        match address {
-            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
-            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
-        }
-        .map_err(|error| BindError::Transparent { address, source: Arc::new(error) })?;
+        make_transparent(&socket, address)
+            .map_err(|error| BindError::Transparent { address, source: Arc::new(error) })?;
     }
     socket
         .bind(&address.into())

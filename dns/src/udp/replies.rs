@@ -50,7 +50,7 @@ impl Replies {
 /// A socket that only sends, from an address that need not be ours.
 pub(super) fn open(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = socket::open(address)?;
-    socket::make_transparent(&socket, address)?;
+    socket::stand_in(&socket, address)?;
     // Nothing is ever read from it.
     socket.set_recv_buffer_size(0)?;
     socket.bind(&address.into())?;

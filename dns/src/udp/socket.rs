@@ -14,7 +14,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Type};
 
 use super::replies::Replies;
-use crate::bind::BindError;
+use crate::{bind::BindError, transparent::make_transparent};
 
 /// A bound socket, one of those among which the kernel shares the questions to an address out.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Socket {
         for _ in 0..missing {
             let socket = open(address).map_err(failed)?;
             if transparent {
-                make_transparent(&socket, address)
+                stand_in(&socket, address)
                     .map_err(|error| BindError::Transparent { address, source: Arc::new(error) })?;
             }
             let first = sockets.first().map(|first| first.local);
@@ -130,11 +130,9 @@ pub(super) fn open(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-pub(super) fn make_transparent(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
-    match address {
-        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
-        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
-    }
+/// Lets `socket` have an address that is not the host's, beside the listener's own socket.
+pub(super) fn stand_in(socket: &socket2::Socket, address: SocketAddr) -> io::Result<()> {
+    make_transparent(socket, address)?;
     // An address that was asked may be bound on the listener's port by its wildcard.
     socket.set_reuse_address(true)
 }

@@ -262,10 +262,7 @@ fn open(address: SocketAddr, mode: Steering) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     if mode == Steering::Tproxy {
-        match address {
-            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
-            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
-        }?;
+        dns::make_transparent(&socket, address)?;
     }
     Ok(socket)
 }
@@ -307,3 +304,26 @@ const SILENCE: i32 = 1;
 const BACKLOG: i32 = 4096;
 /// Connections accepted before the sessions that are open get a turn.
 const BURST: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn whoever_says_nothing_is_accepted_after_whoever_does() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = listen(Protocol::Https, any.parse().unwrap(), Steering::None).unwrap();
+            let address = socket.local_addr().unwrap();
+            let silent = TcpStream::connect(address).unwrap();
+            let mut speaks = TcpStream::connect(address).unwrap();
+            speaks.write_all(b"hello").unwrap();
+            socket.set_nonblocking(false).unwrap();
+            let (_, first) = accept(&socket).unwrap();
+            assert_eq!(first, speaks.local_addr().unwrap());
+            let (_, second) = accept(&socket).unwrap();
+            assert_eq!(second, silent.local_addr().unwrap());
+        }
+    }
+}

@@ -56,32 +56,27 @@ impl Kernel {
     /// Says who is at `blocks`; returns those that are forwarded no more.
     pub(super) fn refresh(&mut self, blocks: &[IpNet]) -> Result<Vec<IpNet>, NetlinkError> {
         let policy = self.snapshot.policy();
-        let Told { passages, granted } = &mut self.told;
-        let delegated = passages.delegates();
+        let delegated = self.told.passages.delegates();
         let mut noted = BTreeMap::new();
         let mut edits = Vec::new();
         let mut walled = Vec::new();
         for block in blocks.iter().copied().collect::<BTreeSet<_>>() {
             let resident = self.residents.at(block);
-            let had_grant = granted.has(block);
+            let passed = self.told.passes(block, policy);
             let pass = resident.as_ref().and_then(|resident| grant(policy, resident));
-            edits.extend(granted.note(block, pass));
+            edits.extend(self.told.granted.note(block, pass));
             let subscriber = resident.as_ref().map(|resident| &resident.subscriber);
-            let before = passages.note(block, subscriber, policy);
-            noted.insert(block, before);
-            let alone = Passage::of(policy, &Subscriber::at(block.network()));
-            let passed = had_grant || before.unwrap_or(alone) != Passage::Walled;
-            let passes = pass.is_some() || passages.get(block).unwrap_or(alone) != Passage::Walled;
-            if passed && !passes {
+            noted.insert(block, self.told.passages.note(block, subscriber, policy));
+            if passed && !self.told.passes(block, policy) {
                 walled.push(block);
             }
         }
-        if passages.delegates() && !delegated {
+        if self.told.passages.delegates() && !delegated {
             // From the first delegated prefix on, each /64 is named: see `Passages::note`.
             walled.extend(self.refill()?);
             return Ok(walled);
         }
-        let mut all = passages.edits(&noted, policy);
+        let mut all = self.told.passages.edits(&noted, policy);
         all.extend(edits);
         if let Err(error) = self.netlink.apply(&all, TABLE) {
             // Somebody else changed the table: start from nothing.
@@ -94,9 +89,7 @@ impl Kernel {
 
     /// Whether the kernel forwards packets of whoever is at `block`, a SIM's.
     pub(super) fn passes(&self, block: IpNet) -> bool {
-        let alone = || Passage::of(self.snapshot.policy(), &Subscriber::at(block.network()));
-        let Told { passages, granted } = &self.told;
-        granted.has(block) || passages.get(block).unwrap_or_else(alone) != Passage::Walled
+        self.told.passes(block, self.snapshot.policy())
     }
 
     /// The bytes used of each grant the kernel counts; quotas that nothing refers to are removed.
@@ -119,14 +112,9 @@ impl Kernel {
         edits.extend(grants);
         self.netlink.apply(&edits, TABLE)?;
         let before = std::mem::replace(&mut self.told, told);
-        let passes = |told: &Told, block| {
-            told.granted.has(block)
-                || told.passages.get(block).is_some_and(|p| p != Passage::Walled)
-        };
-        Ok(before
-            .blocks()
-            .filter(|block| passes(&before, *block) && !passes(&self.told, *block))
-            .collect())
+        // What was told of these went beyond their addresses, so the policy before is not asked.
+        let passed = before.blocks().filter(|block| before.passes(*block, policy));
+        Ok(passed.filter(|block| !self.told.passes(*block, policy)).collect())
     }
 }
 
@@ -151,6 +139,12 @@ impl Told {
             });
         }
         (told, grants)
+    }
+
+    /// Whether the kernel forwards packets of whoever is at `block`, a SIM's.
+    fn passes(&self, block: IpNet, policy: &Policy) -> bool {
+        let alone = || Passage::of(policy, &Subscriber::at(block.network()));
+        self.granted.has(block) || self.passages.get(block).unwrap_or_else(alone) != Passage::Walled
     }
 
     /// Every block that was ever mentioned.

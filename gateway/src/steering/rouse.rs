@@ -25,11 +25,7 @@ pub(super) fn rouse(connection: &Connection) -> io::Result<()> {
 /// The SYN leaves before `connect` returns; the socket is not needed for what comes back.
 fn knock(Connection { subscriber, peer }: &Connection) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(*peer), Type::STREAM.nonblocking(), None)?;
-    if peer.is_ipv4() {
-        socket.set_ip_transparent_v4(true)?;
-    } else {
-        socket.set_ip_transparent_v6(true)?;
-    }
+    dns::make_transparent(&socket, *peer)?;
     // A listener of ours may have the port, and other subscribers the same peer.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;

@@ -161,10 +161,7 @@ fn open(address: SocketAddr, mode: Steering) -> io::Result<Socket> {
         socket.set_only_v6(true)?;
     }
     if mode == Steering::Tproxy {
-        match address {
-            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true),
-            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true),
-        }?;
+        dns::make_transparent(&socket, address)?;
     }
     Ok(socket)
 }
