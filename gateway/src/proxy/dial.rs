@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use policy::{HostName, Reason, Rule, Snapshot};
 use tokio::{
+    io::Interest,
     net::{TcpStream, UdpSocket},
     time::{sleep, timeout},
 };
@@ -227,12 +228,20 @@ impl Dialer {
         candidates: Vec<SocketAddr>,
         asker: IpAddr,
     ) -> Result<(TcpStream, SocketAddr), DialError> {
-        let count = candidates.len();
-        // The usual case has nobody to race against.
+        // The usual case has nobody to race against; a race needs far more room.
         if let [only] = *candidates {
             let connected = self.connect(only, asker).await;
-            return connected.map_err(|last| DialError::Unreachable { count, last });
+            return connected.map_err(|last| DialError::Unreachable { count: 1, last });
         }
+        Box::pin(self.race_all(candidates, asker)).await
+    }
+
+    async fn race_all(
+        &self,
+        candidates: Vec<SocketAddr>,
+        asker: IpAddr,
+    ) -> Result<(TcpStream, SocketAddr), DialError> {
+        let count = candidates.len();
         let mut waiting = candidates.into_iter();
         let mut tries = FuturesUnordered::new();
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
@@ -262,8 +271,11 @@ impl Dialer {
         asker: IpAddr,
     ) -> io::Result<(TcpStream, SocketAddr)> {
         let connecting = async {
-            let socket = self.origins.socket(address, asker, self.turn())?;
-            socket.connect(address).await
+            let stream = self.origins.connect(address, asker, self.turn())?;
+            // The kernel tells a failure with it: most need not be asked for one.
+            let ready = stream.ready(Interest::WRITABLE).await?;
+            let error = if ready.is_write_closed() { stream.take_error()? } else { None };
+            error.map_or(Ok(stream), Err)
         };
         let stream = connecting.await.inspect_err(|error| self.note(error))?;
         Ok((stream, address))

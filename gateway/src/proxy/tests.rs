@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::AsRawFd,
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
@@ -449,6 +450,14 @@ pub(super) async fn all(stream: &mut TcpStream) -> Vec<u8> {
     // A reset after the last octet ends it as well.
     let _ = within(stream.read_to_end(&mut octets)).await;
     octets
+}
+
+/// Packets that a connection took in: `tcpi_segs_in` of the kernel's `struct tcp_info`.
+pub(super) fn packets_in(stream: &TcpStream) -> u32 {
+    let (level, option) = (nix::libc::IPPROTO_TCP, nix::libc::TCP_INFO);
+    let mut info = [0_u8; 144];
+    uapi::getsockopt(stream.as_raw_fd(), level, option, &mut info).unwrap();
+    u32::from_ne_bytes(info[140..].try_into().unwrap())
 }
 
 /// Bounds that no test trips by accident.

@@ -3,7 +3,7 @@
 //! Nothing is decrypted and nothing is sent to an origin before the name was judged. A denial is
 //! a fatal alert, then a close.
 
-use std::{io, time::Duration};
+use std::{future::pending, io, time::Duration};
 
 use policy::Reason;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -20,6 +20,7 @@ use super::{
     farewell::farewell,
     hello::{Hello, HelloReader, Progress},
     judge,
+    meter::{Flow, Meter},
     metrics::Direction,
     outcome::{OriginEnd, OurEnd, Outcome, PolicyEnd, SubscriberEnd},
     pipes::Pipes,
@@ -81,7 +82,7 @@ async fn opened(
     if read.is_none() {
         let Ok(stream) = near.awaited() else { return Err(Outcome::Us(OurEnd::Broken)) };
         let rest = timeout(parts.limits.hello_time, rest_of_hello(&stream, &mut reader));
-        read = Some(rest.await.unwrap_or(Err(NoHello::Rejected(Reason::HelloTimeout))));
+        read = Some(Box::pin(rest).await.unwrap_or(Err(NoHello::Rejected(Reason::HelloTimeout))));
         near = Near::Awaited(stream);
     }
     let hello = match read.unwrap_or(Err(NoHello::Gone)) {
@@ -215,7 +216,7 @@ impl Near {
             }
             Self::Fresh(_) | Self::Awaited(_) => {
                 if let Ok(mut stream) = self.awaited() {
-                    farewell(&mut stream, &record).await;
+                    Box::pin(farewell(&mut stream, &record)).await;
                 }
             }
         }
@@ -238,8 +239,6 @@ async fn watched(
     session: &Session,
     parts: &Parts,
 ) -> Result<(), Watched> {
-    const SUBSCRIBER_BROKE: Watched = Watched::Ended(Outcome::Subscriber(SubscriberEnd::Reset));
-    const ORIGIN_BROKE: Watched = Watched::Ended(Outcome::Origin(OriginEnd::Reset));
     let limit = parts.limits.idle_limit;
     let meter = session.meter(&parts.judge);
     let to_origin = async |origin: &mut TcpStream, bytes: &[u8]| {
@@ -273,29 +272,72 @@ async fn watched(
             to_origin(origin, &out).await?;
             out.clear();
         } else {
-            let is_ending = has_ended(origin);
-            let Some(octets) = taken(origin).map_err(|_| ORIGIN_BROKE)? else { continue };
-            if octets.is_empty() {
-                // The server name was never settled, so nothing more may go to the origin. What it said
-                // last may still wait for this end.
-                let _ = stream.shutdown().await;
-                return Err(Watched::Ended(Outcome::Finished));
-            }
-            let step = watch.server(&octets);
-            meter.moved(Direction::ToSubscriber, octets.len()).await;
-            let written = if is_ending && octets.len() < HELLO_PLACE {
-                stream.try_io(Interest::WRITABLE, || send_last(stream, &octets)).unwrap_or(0)
-            } else {
-                0
-            };
-            let rest = octets.get(written..).unwrap_or_default();
-            write(stream, rest, limit).await.map_err(|_| SUBSCRIBER_BROKE)?;
-            match step {
-                ServerStep::Watching => {}
-                ServerStep::Over => return to_origin(origin, &watch.into_held()).await,
+            match answer(origin, stream, &mut watch, &meter)? {
+                Answer::Nothing => {}
+                Answer::End => {
+                    // The server name was never settled, so nothing more may go to the origin. What it
+                    // said last may still wait for this end.
+                    let _ = stream.shutdown().await;
+                    return Err(Watched::Ended(Outcome::Finished));
+                }
+                Answer::Over => pending().await,
+                Answer::Octets { step, rest } => {
+                    write(stream, &rest, limit).await.map_err(|_| SUBSCRIBER_BROKE)?;
+                    match step {
+                        ServerStep::Watching => {}
+                        ServerStep::Over => return to_origin(origin, &watch.into_held()).await,
+                    }
+                }
             }
         }
     }
+}
+
+const SUBSCRIBER_BROKE: Watched = Watched::Ended(Outcome::Subscriber(SubscriberEnd::Reset));
+const ORIGIN_BROKE: Watched = Watched::Ended(Outcome::Origin(OriginEnd::Reset));
+
+/// What an origin had to say.
+enum Answer {
+    Nothing,
+    End,
+    /// More than the subscriber may have: whoever counts cuts the session.
+    Over,
+    /// Octets, of which the subscriber had no room for the `rest`.
+    Octets {
+        step: ServerStep,
+        rest: Box<[u8]>,
+    },
+}
+
+/// Passes on what the origin says, a little at once, when `watch` has seen it.
+fn answer(
+    origin: &TcpStream,
+    stream: &TcpStream,
+    watch: &mut RetryWatch,
+    meter: &Meter,
+) -> Result<Answer, Watched> {
+    let is_ending = has_ended(origin);
+    let mut place = [0; HELLO_PLACE];
+    let octets = match origin.try_read(&mut place) {
+        Ok(0) => return Ok(Answer::End),
+        Ok(length) => place.get(..length).unwrap_or_default(),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Answer::Nothing),
+        Err(_) => return Err(ORIGIN_BROKE),
+    };
+    let step = watch.server(octets);
+    if meter.count(Direction::ToSubscriber, octets.len()) == Flow::Over {
+        return Ok(Answer::Over);
+    }
+    let written = if is_ending && octets.len() < HELLO_PLACE {
+        stream.try_io(Interest::WRITABLE, || send_last(stream, octets))
+    } else {
+        stream.try_write(octets)
+    };
+    let written = match written {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        written => written.map_err(|_| SUBSCRIBER_BROKE)?,
+    };
+    Ok(Answer::Octets { step, rest: octets.get(written..).unwrap_or_default().into() })
 }
 
 /// What has arrived, a little at once; nothing at the end, `None` if there was nothing after all.

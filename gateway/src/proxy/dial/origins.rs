@@ -5,11 +5,14 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::{
+    errno::Errno,
+    sys::socket::{setsockopt, sockopt},
+};
 use prometheus::IntGauge;
 use rustix::net::sockopt::set_tcp_quickack;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpSocket, UdpSocket};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpStream, UdpSocket};
 
 /// How sockets towards origins are made.
 #[derive(Clone, Debug, Default)]
@@ -51,32 +54,33 @@ impl Origins {
         }
     }
 
-    /// A socket for a connection to `address`.
-    pub(super) fn socket(
+    /// Begins a connection to `address`: it is open, or has failed, once it is ready to be written to.
+    pub(super) fn connect(
         &self,
         address: SocketAddr,
         subscriber: IpAddr,
         turn: usize,
-    ) -> io::Result<TcpSocket> {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }?;
+    ) -> io::Result<TcpStream> {
+        let kind = Type::STREAM.nonblocking();
+        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
         // Each write is a whole message of the subscriber.
-        socket.set_nodelay(true)?;
+        socket.set_tcp_nodelay(true)?;
         // Its first octets are sent at once, and acknowledge the handshake with them (tcp(7)).
         set_tcp_quickack(&socket, false)?;
         if let Some(mark) = self.mark {
-            SockRef::from(&socket).set_mark(mark)?;
+            socket.set_mark(mark)?;
         }
         if let Some(from) = self.egress_to(address, subscriber, turn) {
-            self.make_transparent(&SockRef::from(&socket), from)?;
+            self.make_transparent(&socket, from)?;
             // The port is chosen with the connection, when the origin is known: ports are counted
             // for each origin, not for all together (ip(7)).
             setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-            socket.bind(from)?;
+            socket.bind(&from.into())?;
         }
-        Ok(socket)
+        match socket.connect(&address.into()) {
+            Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
+            _ => TcpStream::from_std(socket.into()),
+        }
     }
 
     /// A socket for datagrams to and from `address` alone.
@@ -92,7 +96,7 @@ impl Origins {
             socket.set_mark(mark)?;
         }
         if let Some(from) = self.egress_to(address, subscriber, turn) {
-            self.make_transparent(&SockRef::from(&socket), from)?;
+            self.make_transparent(&socket, from)?;
             socket.bind(&from.into())?;
         }
         socket.connect(&address.into())?;
@@ -117,11 +121,10 @@ impl Origins {
     }
 
     /// Lets `socket` have an address that is not the host's, where it is to have one.
-    fn make_transparent(&self, socket: &SockRef<'_>, from: SocketAddr) -> io::Result<()> {
-        match (&self.egress, from) {
-            (Egress::Gateway(_), _) => Ok(()),
-            (Egress::Subscriber, SocketAddr::V4(_)) => socket.set_ip_transparent_v4(true),
-            (Egress::Subscriber, SocketAddr::V6(_)) => socket.set_ip_transparent_v6(true),
+    fn make_transparent(&self, socket: &Socket, from: SocketAddr) -> io::Result<()> {
+        match self.egress {
+            Egress::Gateway(_) => Ok(()),
+            Egress::Subscriber => dns::make_transparent(socket, from),
         }
     }
 }

@@ -1,7 +1,4 @@
-use std::{
-    os::fd::AsRawFd,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,6 +6,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::proxy::tests::packets_in;
 
 #[tokio::test]
 async fn end_of_one_direction_is_passed_on_and_the_other_goes_on() {
@@ -154,14 +152,6 @@ async fn the_last_octets_leave_in_one_packet_with_the_end() {
     let (ended, (got, packets)) =
         tokio::join!(relay(near, far, &pipes, IDLE, |_, _| Flow::On), talk);
     assert_eq!((ended, got.as_slice(), packets), (Ended::Both, &b"the last"[..], 1));
-}
-
-/// Packets that a connection took in: `tcpi_segs_in` of the kernel's `struct tcp_info`.
-fn packets_in(stream: &TcpStream) -> u32 {
-    let (level, option) = (nix::libc::IPPROTO_TCP, nix::libc::TCP_INFO);
-    let mut info = [0_u8; 144];
-    uapi::getsockopt(stream.as_raw_fd(), level, option, &mut info).unwrap();
-    u32::from_ne_bytes(info[140..].try_into().unwrap())
 }
 
 /// Both connections of a relay: near and far are its own ends.

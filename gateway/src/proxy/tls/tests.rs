@@ -10,12 +10,19 @@ use policy::{Reason, Verdict};
 use rustls::{
     AlertDescription, ClientConfig, ClientConnection, HandshakeKind, pki_types::ServerName,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 use tokio_rustls::TlsConnector;
 
 use crate::proxy::{
     Limits,
-    tests::{Bench, DEAD, DENIED, GUARDED, LISTED, LOOPING, Origin, Terms, all, limits, within},
+    relay::send_last,
+    tests::{
+        Bench, DEAD, DENIED, GUARDED, LISTED, LOOPING, Origin, Terms, all, limits, packets_in,
+        within,
+    },
 };
 
 #[tokio::test]
@@ -132,6 +139,34 @@ async fn hello_that_is_too_slow_is_refused() {
     stream.write_all(&[22, 3, 1]).await.unwrap();
     assert_eq!(all(&mut stream).await, [21, 3, 3, 0, 2, 2, 40]);
     assert_eq!(bench.judge.last(), Some((Verdict::Deny, Reason::HelloTimeout)));
+}
+
+#[tokio::test]
+async fn refusal_of_an_origin_reaches_its_subscriber_in_one_packet() {
+    const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+    let hello = hello(Origin::start().await.client(), LISTED);
+    let origin = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bench = Bench::new(origin.local_addr().unwrap(), limits());
+    let mut fewest = u32::MAX;
+    // A machine that is busy may acknowledge the hello before it is answered: not each time.
+    for _ in 0..20 {
+        let mut subscriber = bench.dial().await;
+        let before = packets_in(&subscriber);
+        let refuses = async {
+            let (mut stream, _) = origin.accept().await.unwrap();
+            stream.read_exact(&mut vec![0; hello.len()]).await.unwrap();
+            // With the end that follows at once.
+            send_last(&stream, &ALERT).unwrap();
+        };
+        let asks = async {
+            subscriber.write_all(&hello).await.unwrap();
+            all(&mut subscriber).await
+        };
+        let (said, ()) = tokio::join!(asks, within(refuses));
+        assert_eq!(said, ALERT);
+        fewest = fewest.min(packets_in(&subscriber) - before);
+    }
+    assert_eq!(fewest, 1, "hello acknowledged, alert and end together");
 }
 
 #[tokio::test]
