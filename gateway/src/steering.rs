@@ -88,6 +88,11 @@ impl Steering {
         let text = ruleset::ruleset(config, ports, &limits.note())?
             + &kernel::elements(snapshot.policy(), &*residents);
         run_with_input("nft", &["-f", "-"], &text)?;
+        if let Some(chain) = ruleset::roused(config)
+            && let Err(error) = run_with_input("nft", &["-f", "-"], &chain)
+        {
+            tracing::warn!(%error, "subscribers close by may not hear that their connections are cut");
+        }
         // Half a steering where there was none would be worse than none. Where there was one, of a
         // killed process or of one that still serves, taking it away would open the garden.
         let undone = |error| {

@@ -35,8 +35,7 @@ pub(super) fn ruleset(
     ports: &Ports,
     note: &str,
 ) -> Result<String, SteeringError> {
-    let interfaces =
-        config.interfaces.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+    let interfaces = interfaces(config);
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ =
@@ -81,6 +80,31 @@ pub(super) fn ruleset(
 "
     );
     Ok(text)
+}
+
+/// What refuses the answers of those who were roused, beside the table, for kernels that lack it: under
+/// redirection nothing else asks for sockets.
+///
+/// The kernel forwards no packet that it has a socket for. So an answer that arrives before the socket
+/// that roused its subscriber is gone would never come to the refusal, and must not get so far.
+pub(super) fn roused(config: &SteeringConfig) -> Option<String> {
+    (config.mode == SteeringMode::Redirect).then(|| {
+        format!(
+            "table inet {TABLE} {{
+  chain roused {{
+    type filter hook prerouting priority mangle; policy accept;
+    iifname {{ {} }} meta l4proto tcp socket transparent 1 counter name refused reject with tcp reset
+  }}
+}}
+",
+            interfaces(config)
+        )
+    })
+}
+
+/// The interfaces that subscribers come from, as elements of a set.
+fn interfaces(config: &SteeringConfig) -> String {
+    config.interfaces.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
 /// `open` passes us by; `watched` is steered, and everything else of it forwarded. Those are networks;

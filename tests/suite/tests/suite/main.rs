@@ -42,6 +42,8 @@ mod pull;
 #[cfg(test)]
 mod pure;
 #[cfg(test)]
+mod redirected;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod replay;
