@@ -48,3 +48,63 @@ pub(super) fn part_of(hash: u64) -> usize {
 /// Of a million entries, each part has 12,500: a table of that size grows within a millisecond, and
 /// is full to seven eighths, as full as it may be, shortly after.
 pub(super) const PARTS: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        hash::{BuildHasher, RandomState},
+    };
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::{PARTS, Split, part_of};
+
+    proptest! {
+        /// The same as a plain set, whatever is put in and taken out.
+        #[test]
+        fn holds_what_was_put_in_and_not_taken_out(
+            steps in vec((any::<bool>(), 0..300_u64, 0..4_u8), 0..2_000),
+            narrow in 1..400_u64,
+        ) {
+            // Hashes that many keys share, in all parts and in few.
+            let seeds = RandomState::new();
+            let hash = |key: u64| seeds.hash_one(key % narrow);
+            let (mut split, mut plain) = (Split::default(), BTreeSet::new());
+            for (is_put_in, key, value) in steps {
+                let entry = (key, value);
+                let is_it = |held: &(u64, u8)| *held == entry;
+                prop_assert_eq!(
+                    split.find(hash(key), is_it).is_some(),
+                    plain.contains(&entry)
+                );
+                if is_put_in && !plain.contains(&entry) {
+                    split.insert(hash(key), entry, |(key, _)| hash(*key));
+                    plain.insert(entry);
+                } else if !is_put_in {
+                    split.remove(hash(key), is_it);
+                    plain.remove(&entry);
+                }
+            }
+            for key in 0..300 {
+                let mut held: Vec<_> =
+                    split.each(hash(key)).filter(|(held, _)| *held == key).copied().collect();
+                held.sort_unstable();
+                let wanted: Vec<_> =
+                    plain.iter().filter(|(held, _)| *held == key).copied().collect();
+                prop_assert_eq!(held, wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn every_part_has_its_share() {
+        let seeds = RandomState::new();
+        let mut shares = [0_u32; PARTS];
+        for key in 0..100_000_u32 {
+            shares[part_of(seeds.hash_one(key))] += 1;
+        }
+        // 1,250 each, give or take ten standard deviations.
+        assert!(shares.iter().all(|share| (900..1_600).contains(share)), "{shares:?}");
+    }
+}
