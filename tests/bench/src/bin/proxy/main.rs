@@ -84,7 +84,7 @@ fn conduct(words: &[&str]) -> ExitCode {
     }
     let kinds: Vec<_> = peers::Kind::EACH
         .into_iter()
-        .filter(|kind| only.is_empty() || only.contains(kind))
+        .filter(|kind| if only.is_empty() { kind.is_usual() } else { only.contains(kind) })
         .collect();
     let figures: Vec<(peers::Kind, Figures)> = work::measure(&kinds, &parts);
     report::print(&figures, &parts);

@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Haproxy,
     Nginx,
     Sniproxy,
+    /// Ours as it was: the binary that `POSTERN_FORMER` names.
+    Former,
     Postern,
 }
 
@@ -30,13 +32,14 @@ pub(crate) struct Peer {
 }
 
 impl Kind {
-    pub(crate) const EACH: [Self; 7] = [
+    pub(crate) const EACH: [Self; 8] = [
         Self::Direct,
         Self::Null,
         Self::Floor,
         Self::Haproxy,
         Self::Nginx,
         Self::Sniproxy,
+        Self::Former,
         Self::Postern,
     ];
 
@@ -48,6 +51,7 @@ impl Kind {
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
             Self::Sniproxy => "sniproxy",
+            Self::Former => "former",
             Self::Postern => "postern",
         }
     }
@@ -59,6 +63,11 @@ impl Kind {
     /// Whether it refuses names that are not listed.
     pub(crate) fn judges(self) -> bool {
         !matches!(self, Self::Direct | Self::Null)
+    }
+
+    /// Whether it is measured although nobody names it.
+    pub(crate) fn is_usual(self) -> bool {
+        self != Self::Former
     }
 
     /// Whether it relays.
@@ -106,11 +115,11 @@ impl Kind {
                 command.args(["-f", "-c"]).arg(path);
                 command
             }
-            Self::Postern => {
+            Self::Former | Self::Postern => {
                 file("policy.toml", &garden::policy());
                 let path = file("gateway.toml", &garden::gateway(near, 1));
-                let mut command =
-                    command(GATEWAY, env::var_os("POSTERN_BIN").expect("POSTERN_BIN"));
+                let of = if self == Self::Former { "POSTERN_FORMER" } else { "POSTERN_BIN" };
+                let mut command = command(GATEWAY, env::var_os(of).expect(of));
                 command.args(["run", "--log", "error", "--config"]).arg(path);
                 command
             }
