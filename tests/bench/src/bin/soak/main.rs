@@ -18,7 +18,8 @@ use std::{
     env, fs,
     io::{BufRead, BufReader},
     net::SocketAddr,
-    process::{ExitCode, Stdio},
+    path::Path,
+    process::{Child, ExitCode, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -94,15 +95,20 @@ fn conduct(seconds: u64, percent: u64, seed: u64) -> ExitCode {
     let capacity = command(CLIENT, &this).args(["capacity", &near.to_string()]).output();
     let capacity = String::from_utf8_lossy(&capacity.expect("a client").stdout).into_owned();
     let capacity: f64 = capacity.trim().parse().expect("the capacity");
-    let rate = capacity * percent as f64 / 100.0;
-    println!("capacity {capacity:.0} connections/s; load {rate:.0}/s ({percent} %), seed {seed}");
+    // Attempts cost more than mere connections: as many are the capacity as are made of too many.
+    let mut client = attempting(&this, near, capacity, TRIAL, seed);
+    let said = client.stdout.take().map(BufReader::new).expect("a pipe").lines();
+    let made: u64 = said.last().and_then(Result::ok).map_or(0, |line| watch::ended(&line));
+    let _ = client.wait();
+    let mixed = made as f64 / TRIAL as f64;
+    let rate = mixed * percent as f64 / 100.0;
+    println!(
+        "capacity {capacity:.0} connections/s, {mixed:.0} attempts/s; load {rate:.0}/s ({percent} %), seed {seed}"
+    );
     Sample::settle();
     let before = Sample::take(postern.id());
     println!("{}", Sample::head());
-    let (rate, lasting) = (rate.to_string(), seconds.to_string());
-    let mut client = command(CLIENT, &this);
-    client.args(["attempts", &near.to_string(), &rate, &lasting, &seed.to_string()]);
-    let mut client = client.stdout(Stdio::piped()).spawn().expect("a client");
+    let mut client = attempting(&this, near, rate, seconds, seed);
     let begun = Instant::now();
     let mut verdict = Verdict::new(before);
     let mut lines = BufReader::new(client.stdout.take().expect("a pipe")).lines();
@@ -124,6 +130,14 @@ fn conduct(seconds: u64, percent: u64, seed: u64) -> ExitCode {
     end(postern);
     end(origin);
     if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Starts a client that makes `rate` attempts a second at `to`.
+fn attempting(this: &Path, to: SocketAddr, rate: f64, seconds: u64, seed: u64) -> Child {
+    let [to, rate] = [to.to_string(), rate.to_string()];
+    let mut client = command(CLIENT, this);
+    client.args(["attempts", &to, &rate, &seconds.to_string(), &seed.to_string()]);
+    client.stdout(Stdio::piped()).spawn().expect("a client")
 }
 
 /// Makes `rate` attempts a second, drawn from `seed`, and says every ten seconds how they ended.
@@ -168,6 +182,8 @@ async fn attempts(to: SocketAddr, rate: f64, lasting: Duration, seed: u64) {
 }
 
 const WORKERS: usize = 2;
+/// Seconds for which too many attempts are made, to learn how many can be.
+const TRIAL: u64 = 20;
 /// Attempts that may be open at once; those beyond are not made, and counted as late.
 const AT_ONCE: usize = 4_000;
 const TICK: Duration = Duration::from_millis(5);

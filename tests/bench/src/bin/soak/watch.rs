@@ -131,6 +131,15 @@ pub(crate) fn said(ended: &BTreeMap<String, u64>) -> String {
     ended.iter().map(|(how, count)| format!("{how}={count}")).collect::<Vec<_>>().join(" ")
 }
 
+/// How many attempts such a line tells of.
+pub(crate) fn ended(said: &str) -> u64 {
+    let counts = said.split_whitespace().filter_map(|word| word.split_once('='));
+    counts
+        .filter(|(how, _)| *how != "late")
+        .filter_map(|(_, count)| count.parse::<u64>().ok())
+        .sum()
+}
+
 /// Outcomes that the attempts cause.
 const EXPLAINED: [&str; 6] = [
     "finished",
