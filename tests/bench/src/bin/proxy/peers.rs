@@ -17,7 +17,11 @@ pub(crate) enum Kind {
     /// Refuses everything, one connection after the other, unread: the four system calls alone.
     Floor,
     Haproxy,
+    /// As it comes: when the origin has ended, both connections are closed at once. A subscriber that
+    /// still speaks then gets a reset, which may cost it what it has not read (RFC 9112 section 9.6).
     Nginx,
+    /// Passes on the end of each direction by itself, as HAProxy and ours do.
+    NginxHalf,
     Sniproxy,
     /// Ours as it was: the binary that `POSTERN_FORMER` names.
     Former,
@@ -32,12 +36,13 @@ pub(crate) struct Peer {
 }
 
 impl Kind {
-    pub(crate) const EACH: [Self; 8] = [
+    pub(crate) const EACH: [Self; 9] = [
         Self::Direct,
         Self::Null,
         Self::Floor,
         Self::Haproxy,
         Self::Nginx,
+        Self::NginxHalf,
         Self::Sniproxy,
         Self::Former,
         Self::Postern,
@@ -50,6 +55,7 @@ impl Kind {
             Self::Floor => "floor",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
+            Self::NginxHalf => "nginx-half",
             Self::Sniproxy => "sniproxy",
             Self::Former => "former",
             Self::Postern => "postern",
@@ -103,8 +109,9 @@ impl Kind {
                 command.args(["-db", "-f"]).arg(path);
                 command
             }
-            Self::Nginx => {
-                let path = file("nginx.conf", &nginx(folder, near, far));
+            Self::Nginx | Self::NginxHalf => {
+                let half = if self == Self::NginxHalf { "on" } else { "off" };
+                let path = file("nginx.conf", &nginx(folder, near, far, half));
                 let mut command = command(GATEWAY, "nginx");
                 command.arg("-e").arg(folder.join("nginx.log")).arg("-c").arg(path);
                 command
@@ -170,7 +177,7 @@ fn haproxy(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
     )
 }
 
-fn nginx(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
+fn nginx(folder: &Path, near: SocketAddr, far: SocketAddr, half_close: &str) -> String {
     let lines: String = names().iter().map(|name| format!("    {name} {far};\n")).collect();
     let log = folder.join("nginx.log");
     let (log, pid) = (log.display(), folder.join("nginx.pid"));
@@ -180,7 +187,7 @@ fn nginx(folder: &Path, near: SocketAddr, far: SocketAddr) -> String {
          error_log {log} crit;\npid {};\nevents {{ worker_connections 20000; multi_accept on; }}\n\
          stream {{\n  map_hash_bucket_size 128;\n  map $ssl_preread_server_name $origin {{\n    \
          default \"\";\n{lines}  }}\n  server {{\n    listen {near} backlog=4096;\n    ssl_preread on;\n\
-         \x20   tcp_nodelay on;\n    proxy_pass $origin;\n  }}\n}}\n",
+         \x20   tcp_nodelay on;\n    proxy_pass $origin;\n    proxy_half_close {half_close};\n  }}\n}}\n",
         pid.display()
     )
 }

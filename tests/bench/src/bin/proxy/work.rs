@@ -214,7 +214,7 @@ fn fields<const N: usize>(line: &str) -> [f64; N] {
 }
 
 /// Turns; a figure is the median of them.
-const TURNS: usize = 12;
+const TURNS: usize = 24;
 /// Turns of what takes long.
 const LONG_TURNS: usize = 3;
 /// Connections a turn.

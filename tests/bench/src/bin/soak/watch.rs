@@ -89,9 +89,9 @@ impl Verdict {
     }
 
     /// Everything that should not be.
-    pub(crate) fn faults(&self, after: &Sample, ended: bool) -> Vec<String> {
+    pub(crate) fn faults(&self, after: &Sample, is_whole: bool) -> Vec<String> {
         let mut faults = Vec::new();
-        if !ended {
+        if !is_whole {
             faults.push("the client broke off".to_owned());
         }
         for word in self.said.split_whitespace().filter(|word| word.contains('!')) {
@@ -99,6 +99,11 @@ impl Verdict {
         }
         if !self.said.ends_with("late=0") {
             faults.push(format!("the load was not what it should be: {}", self.said));
+        }
+        if let Some(missed) = count(&self.said, "missed")
+            && missed > ended(&self.said) / MISSABLE
+        {
+            faults.push(format!("the client stood still for {missed} attempts"));
         }
         let outcomes = |outcome: &&String| !EXPLAINED.contains(&outcome.as_str());
         for outcome in after.outcomes.keys().filter(outcomes) {
@@ -133,11 +138,16 @@ pub(crate) fn said(ended: &BTreeMap<String, u64>) -> String {
 
 /// How many attempts such a line tells of.
 pub(crate) fn ended(said: &str) -> u64 {
+    counts(said).filter(|(how, _)| !["late", "missed"].contains(how)).map(|(_, count)| count).sum()
+}
+
+fn count(said: &str, how: &str) -> Option<u64> {
+    counts(said).find(|(found, _)| *found == how).map(|(_, count)| count)
+}
+
+fn counts(said: &str) -> impl Iterator<Item = (&str, u64)> {
     let counts = said.split_whitespace().filter_map(|word| word.split_once('='));
-    counts
-        .filter(|(how, _)| *how != "late")
-        .filter_map(|(_, count)| count.parse::<u64>().ok())
-        .sum()
+    counts.filter_map(|(how, count)| Some((how, count.parse().ok()?)))
 }
 
 /// Outcomes that the attempts cause.
@@ -151,5 +161,7 @@ const EXPLAINED: [&str; 6] = [
 ];
 /// Descriptors that stay behind a load: two pools of 64 pipes, and a few.
 const DESCRIPTORS: usize = 2 * 64 * 2 + 16;
+/// Of so many attempts, one may be missed because the whole machine stood still.
+const MISSABLE: u64 = 1_000;
 /// Octets that memory may move by.
 const GROWTH: u64 = 4 << 20;
