@@ -85,24 +85,30 @@ fn compare(folder: &Path) {
     }
 }
 
-/// How long answers of ours take at 70 % of what it can do.
+/// How long answers take at 70 % of what each server can do. What the machine itself stands still
+/// shows in all of them.
 fn latency(folder: &Path) {
     let names = listed();
-    let server = servers::postern(folder, &policy(1, TERMS, names.iter().cloned()));
+    let mut servers = vec![servers::postern(folder, &policy(1, TERMS, names.iter().cloned()))];
+    servers.extend(servers::peers(folder, &names));
     for (name, questions) in loads(folder).iter().take(2) {
-        load::run(&server, questions, 1, &[]);
-        let most = load::run(&server, questions, SECONDS, &[]).qps;
         let asked = if *name == "allowed" { names.clone() } else { denied(10_000, SEED) };
-        let rate = most * SHARE;
-        let told = client::ask(server.address, &asked, rate, Duration::from_secs(10), |_, _| {});
-        println!(
-            "{name}: {rate:.0} of {most:.0} qps: p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, {} of {} lost",
-            told.within(0.5),
-            told.within(0.99),
-            told.within(0.999),
-            told.lost(),
-            told.lost() + told.answered()
-        );
+        for server in &servers {
+            load::run(server, questions, 1, &[]);
+            let most = load::run(server, questions, SECONDS, &[]).qps;
+            let rate = most * SHARE;
+            let lasting = Duration::from_secs(10);
+            let told = client::ask(server.address, &asked, rate, lasting, |_, _| {});
+            println!(
+                "{name:<8} {:<9} {rate:.0} of {most:.0} qps: p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, {} of {} lost",
+                server.name,
+                told.within(0.5),
+                told.within(0.99),
+                told.within(0.999),
+                told.lost(),
+                told.lost() + told.answered()
+            );
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod attempt;
+mod pace;
 mod watch;
 
 use std::{
@@ -34,6 +35,7 @@ use bench::{
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use attempt::Kind;
+use pace::Pace;
 use watch::{Sample, Verdict};
 
 fn main() -> ExitCode {
@@ -50,11 +52,12 @@ fn main() -> ExitCode {
             assert!(run.bad == 0, "{} connections failed", run.bad);
             println!("{}", run.good as f64 / run.seconds);
         }
-        ["attempts", to, rate, seconds, seed] => {
+        [word @ ("trial" | "attempts"), to, rate, seconds, seed] => {
             let rate = rate.parse().expect("a number");
             let lasting = Duration::from_secs(seconds.parse().expect("a number"));
             let seed = seed.parse().expect("a number");
-            runtime.block_on(attempts(address(to), rate, lasting, seed));
+            let pace = if *word == "trial" { Pace::whatever(rate) } else { Pace::at_best(rate) };
+            runtime.block_on(attempts(address(to), pace, lasting, seed));
         }
         [seconds, rest @ ..] if rest.len() <= 2 => {
             let number = |text: Option<&&str>, otherwise: u64| {
@@ -96,7 +99,7 @@ fn conduct(seconds: u64, percent: u64, seed: u64) -> ExitCode {
     let capacity = String::from_utf8_lossy(&capacity.expect("a client").stdout).into_owned();
     let capacity: f64 = capacity.trim().parse().expect("the capacity");
     // Attempts cost more than mere connections: as many are the capacity as are made of too many.
-    let mut client = attempting(&this, near, capacity, TRIAL, seed);
+    let mut client = attempting(&this, "trial", near, capacity, TRIAL, seed);
     let said = client.stdout.take().map(BufReader::new).expect("a pipe").lines();
     let made: u64 = said.last().and_then(Result::ok).map_or(0, |line| watch::ended(&line));
     let _ = client.wait();
@@ -106,23 +109,24 @@ fn conduct(seconds: u64, percent: u64, seed: u64) -> ExitCode {
         "capacity {capacity:.0} connections/s, {mixed:.0} attempts/s; load {rate:.0}/s ({percent} %), seed {seed}"
     );
     Sample::settle();
-    let before = Sample::take(postern.id());
+    let before = Sample::take(postern.id(), &[]);
     println!("{}", Sample::head());
-    let mut client = attempting(&this, near, rate, seconds, seed);
+    let mut client = attempting(&this, "attempts", near, rate, seconds, seed);
     let begun = Instant::now();
     let mut verdict = Verdict::new(before);
     let mut lines = BufReader::new(client.stdout.take().expect("a pipe")).lines();
     // The client says what it came to every ten seconds, and ends with the whole.
     while let Some(Ok(line)) = lines.next() {
-        let sample = Sample::take(postern.id());
+        let sample = Sample::take(postern.id(), &[client.id(), origin.id()]);
         println!("{}", sample.row(begun.elapsed(), &line));
         verdict.add(sample, line);
     }
     let ended = client.wait().is_ok_and(|status| status.success());
     Sample::settle();
-    let after = Sample::take(postern.id());
+    let after = Sample::take(postern.id(), &[]);
     println!("{}", after.row(begun.elapsed(), "at rest"));
     let faults = verdict.faults(&after, ended);
+    println!("load {:.0} % of the capacity", verdict.attempts() / (mixed * seconds as f64) * 100.0);
     for fault in &faults {
         println!("FAILED: {fault}");
     }
@@ -133,15 +137,22 @@ fn conduct(seconds: u64, percent: u64, seed: u64) -> ExitCode {
 }
 
 /// Starts a client that makes `rate` attempts a second at `to`.
-fn attempting(this: &Path, to: SocketAddr, rate: f64, seconds: u64, seed: u64) -> Child {
+fn attempting(
+    this: &Path,
+    word: &str,
+    to: SocketAddr,
+    rate: f64,
+    seconds: u64,
+    seed: u64,
+) -> Child {
     let [to, rate] = [to.to_string(), rate.to_string()];
     let mut client = command(CLIENT, this);
-    client.args(["attempts", &to, &rate, &seconds.to_string(), &seed.to_string()]);
+    client.args([word, &to, &rate, &seconds.to_string(), &seed.to_string()]);
     client.stdout(Stdio::piped()).spawn().expect("a client")
 }
 
-/// Makes `rate` attempts a second, drawn from `seed`, and says every ten seconds how they ended.
-async fn attempts(to: SocketAddr, rate: f64, lasting: Duration, seed: u64) {
+/// Makes attempts at this pace, drawn from `seed`, and says every ten seconds how they ended.
+async fn attempts(to: SocketAddr, mut pace: Pace, lasting: Duration, seed: u64) {
     let mut numbers = Numbers::new(seed);
     let names = Arc::new((garden::names(), garden::other_names()));
     let places = Arc::new(Semaphore::new(AT_ONCE));
@@ -149,18 +160,13 @@ async fn attempts(to: SocketAddr, rate: f64, lasting: Duration, seed: u64) {
     let mut ended: BTreeMap<String, u64> = BTreeMap::new();
     let begun = Instant::now();
     let mut ticks = tokio::time::interval(TICK);
-    let (mut made, mut told, mut late, mut missed) = (0.0, 0, 0_u64, 0.0);
-    let mut before = begun.elapsed();
+    let (mut made, mut due, mut told, mut late) = (0.0, 0.0, 0, 0_u64);
+    let mut before = Duration::ZERO;
     while begun.elapsed() < lasting {
         ticks.tick().await;
-        let due = begun.elapsed().as_secs_f64() * rate;
-        // Whoever stood still itself cannot blame others, nor make it all up at once.
-        let stood = begun.elapsed().saturating_sub(before);
-        before = begun.elapsed();
-        if stood > STANDSTILL {
-            missed += (due - made).floor();
-            made += (due - made).floor();
-        }
+        let now = begun.elapsed();
+        due += pace.due(now.saturating_sub(before), AT_ONCE - places.available_permits());
+        before = now;
         while made < due {
             made += 1.0;
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
@@ -180,13 +186,13 @@ async fn attempts(to: SocketAddr, rate: f64, lasting: Duration, seed: u64) {
         let tens = begun.elapsed().as_secs() / REPORT;
         if tens > told {
             told = tens;
-            println!("{} missed={missed} late={late}", watch::said(&ended));
+            println!("{} {pace} late={late}", watch::said(&ended));
         }
     }
     while let Some(done) = running.join_next().await {
         *ended.entry(done.unwrap_or_else(|error| error.to_string())).or_default() += 1;
     }
-    println!("{} missed={missed} late={late}", watch::said(&ended));
+    println!("{} {pace} late={late}", watch::said(&ended));
 }
 
 const WORKERS: usize = 2;
@@ -195,8 +201,5 @@ const TRIAL: u64 = 20;
 /// Attempts that may be open at once; those beyond are not made, and counted as late.
 const AT_ONCE: usize = 4_000;
 const TICK: Duration = Duration::from_millis(5);
-/// A client that was not run for so long was stopped with its machine: at a share of what that can
-/// do, no other process takes it for so long.
-const STANDSTILL: Duration = Duration::from_millis(200);
 /// Seconds from one line to the next.
 const REPORT: u64 = 10;

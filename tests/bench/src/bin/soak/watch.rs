@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, process::Command, time::Duration};
 
 use bench::{
     network::{GATEWAY, command},
-    usage::{descriptors, resident_octets},
+    usage::{cpu_seconds, descriptors, resident_octets},
 };
 
 /// One look at the gateway.
@@ -12,6 +12,8 @@ use bench::{
 pub(crate) struct Sample {
     resident: u64,
     descriptors: usize,
+    /// Processor seconds so far, and those of the client and the origin.
+    spent: (f64, f64),
     sessions: f64,
     outcomes: BTreeMap<String, f64>,
 }
@@ -24,14 +26,15 @@ pub(crate) struct Verdict {
 }
 
 impl Sample {
-    /// Looks at the process, and asks it for its metrics.
-    pub(crate) fn take(pid: u32) -> Self {
+    /// Looks at the process and at those around it, and asks it for its metrics.
+    pub(crate) fn take(pid: u32, around: &[u32]) -> Self {
         let mut curl = command(GATEWAY, "curl");
         let metrics = curl.args(["-s", "http://127.0.0.1:9180/metrics"]).output();
         let text = metrics.map(|found| String::from_utf8_lossy(&found.stdout).into_owned());
         let mut sample = Self {
             resident: resident_octets(pid),
             descriptors: descriptors(pid),
+            spent: (cpu_seconds(pid), around.iter().copied().map(cpu_seconds).sum()),
             ..Self::default()
         };
         for line in text.unwrap_or_default().lines() {
@@ -57,19 +60,25 @@ impl Sample {
 
     pub(crate) fn head() -> String {
         format!(
-            "{:>7} {:>9} {:>6} {:>8}  attempts so far, by kind and fault",
-            "s", "RSS MiB", "fds", "sessions"
+            "{:>7} {:>6} {:>9} {:>6} {:>8}  attempts so far, by kind and fault",
+            "s", "CPU s", "RSS MiB", "fds", "sessions"
         )
     }
 
     pub(crate) fn row(&self, time: Duration, said: &str) -> String {
         format!(
-            "{:>7} {:>9.1} {:>6} {:>8}  {said}",
+            "{:>7} {:>6.1} {:>9.1} {:>6} {:>8}  {said}",
             time.as_secs(),
+            self.spent.0,
             self.resident as f64 / f64::from(1 << 20),
             self.descriptors,
             self.sessions,
         )
+    }
+
+    /// Processor time since `earlier`, as a share of the others'.
+    fn cost_since(&self, earlier: &Self) -> f64 {
+        (self.spent.0 - earlier.spent.0) / (self.spent.1 - earlier.spent.1)
     }
 
     pub(crate) fn outcomes(&self) -> String {
@@ -88,6 +97,11 @@ impl Verdict {
         self.said = said;
     }
 
+    /// How many attempts ended.
+    pub(crate) fn attempts(&self) -> f64 {
+        ended(&self.said) as f64
+    }
+
     /// Everything that should not be.
     pub(crate) fn faults(&self, after: &Sample, is_whole: bool) -> Vec<String> {
         let mut faults = Vec::new();
@@ -104,6 +118,18 @@ impl Verdict {
             && missed > ended(&self.said) / MISSABLE
         {
             faults.push(format!("the client stood still for {missed} attempts"));
+        }
+        // A machine that does less does less for all; one that grows slower by itself costs more
+        // beside the others.
+        let third = self.samples.len() / 3;
+        let early = (self.samples.first(), self.samples.get(third));
+        let late = (self.samples.get(2 * third), self.samples.iter().rev().nth(1));
+        if let ((Some(first), Some(second)), (Some(third), Some(last))) = (early, late)
+            && last.cost_since(third) > second.cost_since(first) * DEARER
+        {
+            let (early, late) = (second.cost_since(first), last.cost_since(third));
+            faults
+                .push(format!("it took {early:.2} of the others' processor time, then {late:.2}"));
         }
         let outcomes = |outcome: &&String| !EXPLAINED.contains(&outcome.as_str());
         for outcome in after.outcomes.keys().filter(outcomes) {
@@ -138,7 +164,10 @@ pub(crate) fn said(ended: &BTreeMap<String, u64>) -> String {
 
 /// How many attempts such a line tells of.
 pub(crate) fn ended(said: &str) -> u64 {
-    counts(said).filter(|(how, _)| !["late", "missed"].contains(how)).map(|(_, count)| count).sum()
+    counts(said)
+        .filter(|(how, _)| !["late", "missed", "slowed"].contains(how))
+        .map(|(_, count)| count)
+        .sum()
 }
 
 fn count(said: &str, how: &str) -> Option<u64> {
@@ -161,6 +190,8 @@ const EXPLAINED: [&str; 6] = [
 ];
 /// Descriptors that stay behind a load: two pools of 64 pipes, and a few.
 const DESCRIPTORS: usize = 2 * 64 * 2 + 16;
+/// By so much may its share of the processor time grow.
+const DEARER: f64 = 1.2;
 /// Of so many attempts, one may be missed because the whole machine stood still.
 const MISSABLE: u64 = 1_000;
 /// Octets that memory may move by.
