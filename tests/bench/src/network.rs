@@ -109,10 +109,21 @@ pub fn command(namespace: &str, program: impl AsRef<OsStr>) -> Command {
 /// Waits until something listens on TCP `port`; false if nothing does after ten seconds.
 #[must_use]
 pub fn listens(namespace: &str, port: u16) -> bool {
+    comes_to_be(namespace, port, true)
+}
+
+/// Waits until nothing listens on TCP `port`; false if something does after ten seconds. Whoever was
+/// ended with ten thousand connections is not gone at once.
+#[must_use]
+pub fn is_free(namespace: &str, port: u16) -> bool {
+    comes_to_be(namespace, port, false)
+}
+
+fn comes_to_be(namespace: &str, port: u16, taken: bool) -> bool {
     for _ in 0..500 {
         let mut probe = command(namespace, "ss");
         let found = probe.args(["-Hltn", "sport", "=", &format!(":{port}")]).output();
-        if found.is_ok_and(|found| !found.stdout.is_empty()) {
+        if found.is_ok_and(|found| found.stdout.is_empty() != taken) {
             return true;
         }
         // A pause that needs no clock of ours.

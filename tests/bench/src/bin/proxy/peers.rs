@@ -4,7 +4,7 @@ use std::{env, fs, io, net::SocketAddr, path::Path, process::Child};
 
 use bench::{
     garden::{self, PORT, names},
-    network::{GATEWAY, GATEWAY_ADDRESS, ORIGIN_ADDRESS, command, end, listens},
+    network::{GATEWAY, GATEWAY_ADDRESS, ORIGIN_ADDRESS, command, end, is_free, listens},
 };
 
 /// A way from the client to the origin.
@@ -158,6 +158,7 @@ impl Drop for Peer {
     fn drop(&mut self) {
         if let Some(child) = self.child.take() {
             end(child);
+            assert!(is_free(GATEWAY, PORT), "the peer does not end");
         }
     }
 }
