@@ -1,6 +1,6 @@
 //! How many attempts are due: a steady number a second, and fewer while the machine can do less than
-//! it could when it was measured. Machines that are shared do a third less from one minute to the
-//! next; without this, the load would be all they can do, and more, from then on.
+//! it could when it was measured; without this, the load would be all it can do, and more, from then
+//! on. What was taken back counts: a run whose load fell short fails.
 
 use std::{fmt, time::Duration};
 
