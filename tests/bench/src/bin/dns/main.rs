@@ -11,15 +11,16 @@
 )]
 
 mod client;
+mod latency;
 mod load;
 mod names;
 mod reload;
+mod sentinel;
 mod servers;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use load::Run;
@@ -27,12 +28,15 @@ use names::{denied, listed, policy};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "sentinel") {
+        return sentinel::watch();
+    }
     let folder = tempfile::tempdir_in("/run").unwrap();
     let folder = folder.path();
     let _upstream = servers::upstream(folder);
     match arguments.first().map(String::as_str) {
         None => compare(folder),
-        Some("latency") => latency(folder),
+        Some("latency") => latency::run(folder),
         Some("reload") => reload::run(folder),
         Some("memory") => {
             let minutes = arguments.get(1).map_or(10, |minutes| minutes.parse().unwrap());
@@ -80,33 +84,6 @@ fn compare(folder: &Path) {
                 run.user,
                 run.system,
                 run.lost
-            );
-        }
-    }
-}
-
-/// How long answers take at 70 % of what each server can do. What the machine itself stands still
-/// shows in all of them.
-fn latency(folder: &Path) {
-    let names = listed();
-    let mut servers = vec![servers::postern(folder, &policy(1, TERMS, names.iter().cloned()))];
-    servers.extend(servers::peers(folder, &names));
-    for (name, questions) in loads(folder).iter().take(2) {
-        let asked = if *name == "allowed" { names.clone() } else { denied(10_000, SEED) };
-        for server in &servers {
-            load::run(server, questions, 1, &[]);
-            let most = load::run(server, questions, SECONDS, &[]).qps;
-            let rate = most * SHARE;
-            let lasting = Duration::from_secs(10);
-            let told = client::ask(server.address, &asked, rate, lasting, |_, _| {});
-            println!(
-                "{name:<8} {:<9} {rate:.0} of {most:.0} qps: p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, {} of {} lost",
-                server.name,
-                told.within(0.5),
-                told.within(0.99),
-                told.within(0.999),
-                told.lost(),
-                told.lost() + told.answered()
             );
         }
     }
@@ -168,6 +145,4 @@ const TERMS: &str = "denied = \"nxdomain\"\ndenied_ttl = \"5s\"\nmax_ttl = \"60s
 const ROUNDS: usize = 2;
 /// Of one run.
 const SECONDS: u32 = 3;
-/// Of the maximum, where latency is measured.
-const SHARE: f64 = 0.7;
 const SEED: u64 = 7;

@@ -173,7 +173,7 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 const UPSTREAM: u16 = 5300;
 const POSTERN: u16 = 5310;
 pub(crate) const ADMIN: u16 = 9180;
-const SERVER_CORE: &str = "0";
+pub(crate) const SERVER_CORE: &str = "0";
 /// USER_HZ of every Linux.
 const TICKS: f64 = 100.0;
 const UNBOUND: &str = "  num-threads: 1\n  do-daemonize: no\n  chroot: \"\"\n  username: \"\"\n  \
