@@ -42,6 +42,20 @@ pub fn cpu_seconds(root: u32) -> f64 {
     seconds
 }
 
+/// The same of every program this one started and waited for.
+#[must_use]
+pub fn ended_cpu_seconds() -> f64 {
+    use nix::sys::{
+        resource::{UsageWho, getrusage},
+        time::TimeValLike as _,
+    };
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).ok();
+    let spent = usage.map(|usage| usage.user_time() + usage.system_time());
+    #[expect(clippy::cast_precision_loss, reason = "a figure to print")]
+    let seconds = spent.map_or(0, |spent| spent.num_microseconds()) as f64 / 1e6;
+    seconds
+}
+
 /// Resident memory of the family in octets.
 #[must_use]
 pub fn resident_octets(root: u32) -> u64 {

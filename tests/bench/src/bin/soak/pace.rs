@@ -59,4 +59,4 @@ const STANDSTILL: Duration = Duration::from_millis(200);
 const CROWD: usize = 1_000;
 const SECOND: Duration = Duration::from_secs(1);
 const LESS: f64 = 0.9;
-const MORE: f64 = 1.005;
+const MORE: f64 = 1.02;

@@ -1,10 +1,10 @@
 //! What the gateway uses and counts, over time.
 
-use std::{collections::BTreeMap, process::Command, time::Duration};
+use std::{collections::BTreeMap, fmt, process::Command, time::Duration};
 
 use bench::{
     network::{GATEWAY, command},
-    usage::{cpu_seconds, descriptors, resident_octets},
+    usage::{cpu_seconds, descriptors, ended_cpu_seconds, resident_octets},
 };
 
 /// One look at the gateway.
@@ -22,6 +22,9 @@ pub(crate) struct Sample {
 pub(crate) struct Verdict {
     before: Sample,
     samples: Vec<Sample>,
+    /// Of the parts that have ended.
+    counts: BTreeMap<String, u64>,
+    /// Of the one that has not.
     said: String,
 }
 
@@ -34,7 +37,10 @@ impl Sample {
         let mut sample = Self {
             resident: resident_octets(pid),
             descriptors: descriptors(pid),
-            spent: (cpu_seconds(pid), around.iter().copied().map(cpu_seconds).sum()),
+            spent: (
+                cpu_seconds(pid),
+                ended_cpu_seconds() + around.iter().copied().map(cpu_seconds).sum::<f64>(),
+            ),
             ..Self::default()
         };
         for line in text.unwrap_or_default().lines() {
@@ -89,17 +95,27 @@ impl Sample {
 
 impl Verdict {
     pub(crate) fn new(before: Sample) -> Self {
-        Self { before, samples: Vec::new(), said: String::new() }
+        Self { before, samples: Vec::new(), counts: BTreeMap::new(), said: String::new() }
     }
 
-    pub(crate) fn add(&mut self, sample: Sample, said: String) {
+    pub(crate) fn add(&mut self, sample: Sample, said: &str) {
         self.samples.push(sample);
-        self.said = said;
+        said.clone_into(&mut self.said);
+    }
+
+    pub(crate) fn end_part(&mut self) {
+        for (how, count) in counts(&std::mem::take(&mut self.said)) {
+            *self.counts.entry(how.to_owned()).or_default() += count;
+        }
     }
 
     /// How many attempts ended.
     pub(crate) fn attempts(&self) -> f64 {
-        ended(&self.said) as f64
+        ended(&said(&self.counts)) as f64
+    }
+
+    fn count(&self, how: &str) -> u64 {
+        self.counts.get(how).copied().unwrap_or_default()
     }
 
     /// Everything that should not be.
@@ -108,15 +124,15 @@ impl Verdict {
         if !is_whole {
             faults.push("the client broke off".to_owned());
         }
-        for word in self.said.split_whitespace().filter(|word| word.contains('!')) {
-            faults.push(format!("attempts that ended as they should not: {word}"));
+        for (how, count) in self.counts.iter().filter(|(how, _)| how.contains('!')) {
+            faults.push(format!("attempts that ended as they should not: {how}={count}"));
         }
-        if !self.said.ends_with("late=0") {
-            faults.push(format!("the load was not what it should be: {}", self.said));
+        let late = self.count("late");
+        if late > 0 {
+            faults.push(format!("{late} attempts found no place"));
         }
-        if let Some(missed) = count(&self.said, "missed")
-            && missed > ended(&self.said) / MISSABLE
-        {
+        let missed = self.count("missed");
+        if missed as f64 > self.attempts() / MISSABLE {
             faults.push(format!("the client stood still for {missed} attempts"));
         }
         // A machine that does less does less for all; one that grows slower by itself costs more
@@ -157,6 +173,12 @@ impl Verdict {
     }
 }
 
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&said(&self.counts))
+    }
+}
+
 /// Attempts by how they ended, in one line.
 pub(crate) fn said(ended: &BTreeMap<String, u64>) -> String {
     ended.iter().map(|(how, count)| format!("{how}={count}")).collect::<Vec<_>>().join(" ")
@@ -168,10 +190,6 @@ pub(crate) fn ended(said: &str) -> u64 {
         .filter(|(how, _)| !["late", "missed", "slowed"].contains(how))
         .map(|(_, count)| count)
         .sum()
-}
-
-fn count(said: &str, how: &str) -> Option<u64> {
-    counts(said).find(|(found, _)| *found == how).map(|(_, count)| count)
 }
 
 fn counts(said: &str) -> impl Iterator<Item = (&str, u64)> {
@@ -193,6 +211,6 @@ const DESCRIPTORS: usize = 2 * 64 * 2 + 16;
 /// By so much may its share of the processor time grow.
 const DEARER: f64 = 1.2;
 /// Of so many attempts, one may be missed because the whole machine stood still.
-const MISSABLE: u64 = 1_000;
+const MISSABLE: f64 = 1_000.0;
 /// Octets that memory may move by.
 const GROWTH: u64 = 4 << 20;
