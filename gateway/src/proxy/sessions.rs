@@ -4,6 +4,7 @@
 //! [`Sessions::rejudge`]; one that is not yet named meets the new policy when it names itself.
 
 mod limits;
+mod session;
 mod spending;
 mod watch;
 
@@ -14,7 +15,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
 };
 
 use futures_util::task::AtomicWaker;
@@ -23,11 +23,11 @@ use policy::{Decision, HostName, Reason, Snapshot, Subject, Verdict};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use limits::Limits;
+pub(crate) use session::Session;
 
 use super::{
     Protocol,
-    meter::{Flow, Meter},
-    metrics::{Direction, Metrics},
+    metrics::Metrics,
     outcome::{OurEnd, Outcome, PolicyEnd},
     quota::{Account, QuotaLimit, Quotas, ROOM},
     share,
@@ -87,14 +87,6 @@ enum Fate {
 struct Named {
     host: HostName,
     generation: u64,
-}
-
-/// One session, from accept to close. Dropped without [`Session::end`], it counts as broken.
-pub(crate) struct Session {
-    sessions: Arc<Sessions>,
-    live: Arc<Live>,
-    number: u64,
-    outcome: Outcome,
 }
 
 /// A live session that another policy would judge otherwise.
@@ -400,100 +392,6 @@ impl Live {
     }
 }
 
-impl Session {
-    /// The session's number: the next one each, from a first one by chance, so that it is not given
-    /// twice by processes that follow each other.
-    pub(super) fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// The subscriber's address.
-    pub(super) fn subscriber(&self) -> IpAddr {
-        self.live.subscriber
-    }
-
-    /// What is spoken.
-    pub(super) fn protocol(&self) -> Protocol {
-        self.live.protocol
-    }
-
-    /// The port the subscriber connected to.
-    pub(super) fn port(&self) -> u16 {
-        self.live.port
-    }
-
-    /// The address the subscriber connected to, where it is known.
-    pub(super) fn destination(&self) -> Option<SocketAddr> {
-        self.live.destination
-    }
-
-    /// What counts the session's bytes.
-    pub(super) fn meter(&self, judge: &Arc<dyn dns::Judge>) -> Meter {
-        Meter::new(Arc::clone(&self.sessions), Arc::clone(&self.live), Arc::clone(judge))
-    }
-
-    /// Counts bytes that were moved.
-    pub(super) fn moved(&self, judge: &dyn dns::Judge, direction: Direction, bytes: usize) -> Flow {
-        self.sessions.moved(&self.live, judge, direction, bytes)
-    }
-
-    /// Says what the session was allowed, and by which generation of the policy.
-    pub(super) fn name(&self, host: &HostName, generation: u64) {
-        *self.live.named.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Named { host: host.clone(), generation });
-        self.sessions.is_judged(&self.live);
-    }
-
-    /// Whether what the session was allowed is another host.
-    pub(super) fn is_for_other_than(&self, host: &HostName) -> bool {
-        let named = self.live.named.lock().unwrap_or_else(PoisonError::into_inner);
-        named.as_ref().is_some_and(|named| named.host != *host)
-    }
-
-    /// Says that nothing allowed is in progress.
-    pub(super) fn unname(&self) {
-        *self.live.named.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Waits until the session has to end, and says why. For one task only.
-    pub(super) async fn cut(&self) -> Outcome {
-        std::future::poll_fn(|context| self.poll_cut(context)).await
-    }
-
-    fn poll_cut(&self, context: &Context<'_>) -> Poll<Outcome> {
-        self.live.waker.register(context.waker());
-        let fate = Fate::outcome(self.live.fate.load(Ordering::Acquire));
-        fate.map_or(Poll::Pending, Poll::Ready)
-    }
-
-    /// Waits until the gateway is about to stop, or was replaced.
-    pub(super) async fn draining(&self) {
-        self.sessions.draining.cancelled().await;
-    }
-
-    /// Waits until the gateway is about to stop, and nobody takes its place.
-    pub(super) async fn stopping(&self) {
-        self.sessions.stopping.cancelled().await;
-    }
-
-    /// Closes the session's books.
-    pub(super) fn end(mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let Self { sessions, live, number, outcome } = self;
-        // Whoever sees the session gone sees how it ended.
-        sessions.metrics.closed(live.protocol, *outcome);
-        sessions.is_judged(live);
-        sessions.part(*number).remove(number);
-        sessions.open.give_back(&live.account.open);
-        sessions.quotas.close(subscriber_key(live.subscriber), &live.account);
-    }
-}
-
 /// Short enough to be read aloud, as hexadecimal digits.
 fn first_number() -> u64 {
     let chance = getrandom::u64().unwrap_or_default();
@@ -514,96 +412,4 @@ pub(crate) fn subscriber_key(address: IpAddr) -> IpAddr {
 const PARTS: usize = 64;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn subscriber_is_one_ipv4_address_or_one_ipv6_64() {
-        for (one, other, same) in [
-            ("192.0.2.1", "192.0.2.1", true),
-            ("192.0.2.1", "192.0.2.2", false),
-            ("192.0.2.1", "::ffff:192.0.2.1", true),
-            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true),
-            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
-        ] {
-            let key = |text: &str| subscriber_key(text.parse().unwrap());
-            assert_eq!(key(one) == key(other), same, "{one} {other}");
-        }
-    }
-
-    fn sessions(limits: Limits) -> Arc<Sessions> {
-        let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
-        Arc::new(Sessions::new(limits, metrics))
-    }
-
-    fn admit(
-        sessions: &Arc<Sessions>,
-        last: u8,
-        class_limits: policy::Limits,
-    ) -> Result<Session, SessionLimit> {
-        let subscriber = IpAddr::from([192, 0, 2, last]);
-        let now = Timestamp::UNIX_EPOCH;
-        sessions.admit(subscriber, Protocol::Https, 443, None, class_limits, now)
-    }
-
-    #[test]
-    fn limits_trip_and_give_back() {
-        let limits = Limits { sessions: 3, sessions_per_subscriber: 2, ..Limits::default() };
-        let sessions = sessions(limits);
-        let admit = |last: u8, limit| {
-            admit(&sessions, last, policy::Limits { sessions: limit, ..policy::Limits::default() })
-        };
-        let first = admit(1, None).unwrap();
-        let _second = admit(1, None).unwrap();
-        assert_eq!(admit(1, None).err(), Some(SessionLimit::Subscriber { limit: 2 }));
-        assert_eq!(admit(2, Some(0)).err(), Some(SessionLimit::Subscriber { limit: 0 }));
-        let _third = admit(2, None).unwrap();
-        assert_eq!(admit(3, None).err(), Some(SessionLimit::Total { open: 3, limit: 3 }));
-        drop(first);
-        let _fourth = admit(1, Some(7)).unwrap();
-        assert_eq!(sessions.count(), 3);
-        assert_eq!(sessions.live().len(), 3);
-        assert_eq!(sessions.open.holders.load(Ordering::Relaxed), 2);
-    }
-
-    #[test]
-    fn pace_of_a_class_or_of_the_node_holds() {
-        let sessions = sessions(Limits { sessions_per_second: 2, ..Limits::default() });
-        let none = policy::Limits::default();
-        let own = policy::Limits { sessions_per_second: Some(3), ..none };
-        for (last, class_limits, pace) in [(1, none, 2), (2, own, 3)] {
-            for _ in 0..pace {
-                drop(admit(&sessions, last, class_limits).unwrap());
-            }
-            let refused = admit(&sessions, last, class_limits).err();
-            let expected = SessionLimit::Quota(QuotaLimit::Pace { limit: pace });
-            assert_eq!(refused, Some(expected));
-        }
-    }
-
-    #[test]
-    fn hellos_that_do_not_come_leave_room_for_other_subscribers() {
-        let sessions = sessions(Limits { hellos: 16, ..Limits::default() });
-        let none = policy::Limits::default();
-        let slow: Vec<_> = std::iter::from_fn(|| admit(&sessions, 1, none).ok()).collect();
-        assert_eq!(slow.len(), 16, "alone, it may have all");
-        drop(slow);
-        let _light = admit(&sessions, 2, none).unwrap();
-        let slow: Vec<_> = std::iter::from_fn(|| admit(&sessions, 1, none).ok()).collect();
-        assert_eq!(slow.len(), 13, "up to the reserve");
-        let refused = admit(&sessions, 1, none).err();
-        assert_eq!(refused, Some(SessionLimit::Hellos { open: 14, limit: 16 }));
-        let second = admit(&sessions, 2, none).unwrap();
-        // With its verdict a session gives its place to the next hello.
-        let host = HostName::parse("listed.example").unwrap();
-        second.name(&host, 1);
-        for session in &slow {
-            session.name(&host, 1);
-        }
-        assert_eq!(sessions.unjudged.total.load(Ordering::Relaxed), 1);
-        admit(&sessions, 1, none).unwrap();
-        drop((slow, second));
-        assert_eq!(sessions.unjudged.total.load(Ordering::Relaxed), 1);
-        assert_eq!(sessions.unjudged.holders.load(Ordering::Relaxed), 1);
-    }
-}
+mod tests;

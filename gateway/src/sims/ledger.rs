@@ -4,17 +4,21 @@
 //! Late and doubled messages leave it as the messages in their right order would
 //! (see [`Claims`](super::claim::Claims)).
 
+mod owners;
+
 use std::collections::{BTreeMap, HashSet};
 
-use policy::{Apn, Iccid, Imsi, SimState};
+use policy::{Apn, SimState};
+
+pub(crate) use owners::{Facts, Turn};
 
 use super::{
-    claim::{Claim, Owner, Seconds, Session, SimIndex, Standing},
+    claim::{Claim, Seconds, Session, SimIndex, Standing},
     identity::{Identities, SimId},
     names::Names,
     record::{Kind, Place, Record, Refusal},
     registry::{Full, ORDERED, Registry, Source},
-    table::{Shown, Slot, Table},
+    table::{Slot, Table},
 };
 
 /// All bindings and SIMs of one node.
@@ -34,24 +38,6 @@ pub(crate) struct Ledger {
     cursor: usize,
     turns: Vec<Turn>,
     dirty: Dirty,
-}
-
-/// What readers must learn: who is behind a place from this moment on.
-#[derive(Clone, Debug)]
-pub(crate) struct Turn {
-    /// The addresses.
-    pub(crate) place: Place,
-    /// Who is behind them; `None`: nobody is known.
-    pub(crate) facts: Option<Facts>,
-}
-
-/// What a decision may ask of a binding.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Facts {
-    pub(crate) iccid: Option<Iccid>,
-    pub(crate) imsi: Option<Imsi>,
-    pub(crate) apn: Option<Apn>,
-    pub(crate) state: Option<SimState>,
 }
 
 /// What differs from the store since it was last taken.
@@ -454,90 +440,6 @@ impl Ledger {
         if let Some(sim) = sim.filter(|_| newer || claim.sim.is_none()) {
             let before = claim.sim.replace(sim);
             self.count_claim(before, Some(sim));
-        }
-    }
-
-    /// Works out the owner of an address again, and tells readers if it is another one.
-    fn settle(&mut self, slot: Slot, now: Seconds) {
-        let Some(address) = self.table.get(slot) else { return };
-        let shown = match address.claims.owner(&self.nas, now) {
-            Owner::Nobody | Owner::Contested => None,
-            Owner::Held(claim) => Some(Shown { sim: claim.sim, apn: claim.apn }),
-        };
-        let before = address.shown;
-        if shown == before {
-            return;
-        }
-        if let Some(sim) = before.and_then(|shown| shown.sim) {
-            self.unlink(sim, slot);
-        }
-        if let Some(address) = self.table.get_mut(slot) {
-            address.shown = shown;
-        }
-        if let Some(sim) = shown.and_then(|shown| shown.sim) {
-            self.link(sim, slot);
-        }
-        self.show(slot);
-        if let Some(sim) = before.and_then(|shown| shown.sim) {
-            self.registry.forget(sim);
-        }
-    }
-
-    /// The addresses a SIM owns.
-    pub(super) fn addresses_of(&self, sim: SimIndex) -> Vec<Slot> {
-        let mut next = self.registry.get(sim).and_then(|sim| sim.first);
-        let mut slots = Vec::new();
-        while let Some(slot) = next {
-            slots.push(slot);
-            next = self.table.get(slot).and_then(|address| address.next);
-        }
-        slots
-    }
-
-    /// What a decision may ask about whoever has the address.
-    pub(super) fn facts(&self, shown: Shown) -> Facts {
-        let sim = shown.sim.and_then(|sim| self.registry.get(sim));
-        let identities = sim.map(|sim| sim.identities).unwrap_or_default();
-        Facts {
-            iccid: identities.iccid,
-            imsi: identities.imsi,
-            apn: shown.apn.and_then(|apn| self.apn_texts.get(usize::from(apn))).cloned(),
-            state: sim.and_then(|sim| sim.state),
-        }
-    }
-
-    fn link(&mut self, sim: SimIndex, slot: Slot) {
-        let Some(entry) = self.registry.get_mut(sim) else { return };
-        let next = entry.first.replace(slot);
-        if let Some(address) = self.table.get_mut(slot) {
-            address.next = next;
-        }
-    }
-
-    fn unlink(&mut self, sim: SimIndex, slot: Slot) {
-        let next = self.table.get_mut(slot).and_then(|address| address.next.take());
-        let before = self.addresses_of(sim).into_iter().find(|before| {
-            self.table.get(*before).is_some_and(|address| address.next == Some(slot))
-        });
-        match before.and_then(|before| self.table.get_mut(before)) {
-            Some(before) => before.next = next,
-            None => {
-                if let Some(entry) = self.registry.get_mut(sim).filter(|s| s.first == Some(slot)) {
-                    entry.first = next;
-                }
-            }
-        }
-    }
-
-    fn show(&mut self, slot: Slot) {
-        let Some(address) = self.table.get(slot) else { return };
-        let facts = address.shown.map(|shown| self.facts(shown));
-        self.turns.push(Turn { place: address.place, facts });
-    }
-
-    fn show_all(&mut self, sim: SimIndex) {
-        for slot in self.addresses_of(sim) {
-            self.show(slot);
         }
     }
 
