@@ -112,8 +112,10 @@ pub(crate) fn ask(
             });
         }
     }
-    let lost = lines.iter().flat_map(|line| line.open.iter().flatten());
-    told.answers.extend(lost.map(|(_, asked)| (*asked, f64::INFINITY)));
+    for line in lines {
+        let open = line.open.into_iter().flatten().map(|(_, asked)| asked);
+        told.answers.extend(open.chain(line.lost).map(|asked| (asked, f64::INFINITY)));
+    }
     told
 }
 
@@ -123,6 +125,8 @@ struct Line {
     /// By id: the name's place, and when it was asked.
     open: Vec<Option<(usize, Duration)>>,
     next: u16,
+    /// When questions were asked whose ids came round before their answers.
+    lost: Vec<Duration>,
     messages: Vec<Vec<u8>>,
     buffers: Vec<Vec<u8>>,
     sending: MultiHeaders<SockaddrStorage>,
@@ -138,6 +142,7 @@ impl Line {
             socket,
             open: vec![None; 1 << 16],
             next: 0,
+            lost: Vec::new(),
             messages: vec![Vec::new(); BURST],
             buffers: vec![vec![0; LONGEST]; BURST],
             sending: MultiHeaders::preallocate(BURST, None),
@@ -152,7 +157,8 @@ impl Line {
             message.clear();
             message.extend_from_slice(&self.next.to_be_bytes());
             message.extend_from_slice(&questions[place][2..]);
-            self.open[usize::from(self.next)] = Some((place, at));
+            let former = self.open[usize::from(self.next)].replace((place, at));
+            self.lost.extend(former.map(|(_, asked)| asked));
             self.next = self.next.wrapping_add(1);
             many += 1;
         }

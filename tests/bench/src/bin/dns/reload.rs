@@ -70,12 +70,13 @@ pub(crate) fn run(folder: &Path) {
     println!("{rate:.0} of {most:.0} qps, policies of {NAMES} names");
     for (what, told) in [("still", &still), ("reloading", &moving)] {
         println!(
-            "{what:<9}  p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, {} of {} lost",
+            "{what:<9}  p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms, {} of {} lost, client stopped {:.2} %",
             told.within(0.5, always),
             told.within(0.99, always),
             told.within(0.999, always),
             told.lost(),
-            told.lost() + told.answered()
+            told.lost() + told.answered(),
+            told.missed()
         );
     }
     println!(
