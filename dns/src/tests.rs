@@ -3,6 +3,7 @@
 
 mod abuse;
 mod answers;
+mod behind;
 mod cases;
 mod differential;
 mod drills;

@@ -1,6 +1,7 @@
 //! The UDP listener: one thread a socket, which says what can be said at once; and beside them one
 //! task for the questions that wait for an upstream.
 
+mod backlog;
 mod batch;
 mod late;
 mod replies;

@@ -24,6 +24,15 @@ pub(super) struct Inbox {
     buffers: Vec<u8>,
 }
 
+/// What [`Inbox::receive`] waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wait {
+    /// The first datagram, for a while; the others are taken if they are there.
+    ForOne,
+    /// Nothing.
+    ForNone,
+}
+
 /// One datagram that arrived.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arrival<'b> {
@@ -55,24 +64,28 @@ impl Inbox {
         Self { headers: receiving(socket), buffers: vec![0; BATCH * STRIDE] }
     }
 
-    /// Waits for datagrams for a while, and gives all that have arrived to `take`. The error is
-    /// [`io::ErrorKind::WouldBlock`] if there was none.
+    /// Gives all datagrams that have arrived to `take`, but no more than [`BATCH`], and returns how
+    /// many they were. The error is [`io::ErrorKind::WouldBlock`] if there was none.
     pub(super) fn receive(
         &mut self,
         socket: &Socket,
+        wait: Wait,
         take: impl FnOnce(&mut dyn Iterator<Item = Arrival<'_>>),
-    ) -> io::Result<()> {
+    ) -> io::Result<usize> {
         let mut buffers = self.buffers.chunks_exact_mut(STRIDE);
         let mut slices: [[IoSliceMut<'_>; 1]; BATCH] = std::array::from_fn(|_| {
             let buffer = buffers.next().and_then(|buffer| buffer.get_mut(..MAX_QUESTION));
             [IoSliceMut::new(buffer.unwrap_or_default())]
         });
-        // The first is waited for, the others are taken if they are there.
-        let flags = MsgFlags::MSG_WAITFORONE;
+        let flags = match wait {
+            Wait::ForOne => MsgFlags::MSG_WAITFORONE,
+            Wait::ForNone => MsgFlags::MSG_DONTWAIT,
+        };
         let received =
             recvmmsg(socket.descriptor(), &mut self.headers, slices.iter_mut(), flags, None)?;
-        let mut is_doorless = false;
+        let (mut count, mut is_doorless) = (0, false);
         take(&mut received.filter_map(|message| {
+            count += 1;
             let path = path(&message, socket);
             is_doorless |= path.is_none();
             let is_whole = !message.flags.contains(MsgFlags::MSG_TRUNC);
@@ -84,7 +97,7 @@ impl Inbox {
             // before it took.
             self.headers = receiving(socket);
         }
-        Ok(())
+        Ok(count)
     }
 }
 

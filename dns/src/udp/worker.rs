@@ -2,11 +2,15 @@
 
 use std::{io, time::Duration};
 
-use tokio::sync::mpsc::{Sender, error::TrySendError};
+use tokio::{
+    sync::mpsc::{Sender, error::TrySendError},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    batch::{Arrival, Inbox, Outbox},
+    backlog::Backlog,
+    batch::{Arrival, BATCH, Inbox, Outbox, Wait},
     late::Late,
     socket::Socket,
 };
@@ -22,6 +26,7 @@ struct Worker<'w> {
     late: &'w Sender<Late>,
     slate: Slate,
     outbox: Outbox,
+    backlog: Backlog,
     tally: Tally,
 }
 
@@ -38,11 +43,14 @@ pub(super) fn serve(
         late,
         slate: Slate::with_packets(),
         outbox: Outbox::new(socket),
+        backlog: Backlog::default(),
         tally: responder.metrics().tally(Transport::Udp),
     };
     while !stop.is_cancelled() {
-        match inbox.receive(socket, |arrivals| worker.answer(socket, arrivals)) {
-            Ok(()) => {}
+        match inbox.receive(socket, Wait::ForOne, |arrivals| worker.answer(socket, arrivals)) {
+            // More may wait.
+            Ok(BATCH) => worker.catch_up(socket, &mut inbox, stop),
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
@@ -54,6 +62,26 @@ pub(super) fn serve(
 }
 
 impl Worker<'_> {
+    /// Answers what has piled up, and what arrives meanwhile, until nothing waits.
+    fn catch_up(&mut self, socket: &Socket, inbox: &mut Inbox, stop: &CancellationToken) {
+        loop {
+            // What is not taken yet is the successor's.
+            while !stop.is_cancelled() && self.backlog.has_room() {
+                let keep = |arrivals: &mut dyn Iterator<Item = Arrival<'_>>| {
+                    self.backlog.keep(arrivals, Instant::now());
+                };
+                match inbox.receive(socket, Wait::ForNone, keep) {
+                    Ok(BATCH) => {}
+                    // Whatever is wrong is found again by the next call that waits.
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            let Some(bundle) = self.backlog.next(Instant::now()) else { return };
+            self.answer(socket, &mut bundle.arrivals());
+            self.backlog.done(bundle);
+        }
+    }
+
     /// Answers one batch, all of it under the policy that is in force once it has arrived.
     fn answer(&mut self, socket: &Socket, arrivals: &mut dyn Iterator<Item = Arrival<'_>>) {
         let moment = self.responder.moment();

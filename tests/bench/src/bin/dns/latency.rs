@@ -9,13 +9,15 @@ use std::{path::Path, time::Duration};
 use crate::{
     SECONDS, SEED, TERMS,
     client::{self, always, milliseconds},
+    keeper::Keeper,
     load, loads,
     names::{denied, listed, policy},
     sentinel::{Sentinel, Standstill},
     servers,
 };
 
-pub(crate) fn run(folder: &Path) {
+/// `keep` begins what keeps the core from the servers meanwhile, if anything does.
+pub(crate) fn run(folder: &Path, keep: impl Fn() -> Option<Keeper>) {
     let names = listed();
     let mut servers = vec![servers::postern(folder, &policy(1, TERMS, names.iter().cloned()))];
     servers.extend(servers::peers(folder, &names));
@@ -27,7 +29,9 @@ pub(crate) fn run(folder: &Path) {
             let most = load::run(server, questions, SECONDS, &[]).qps;
             let rate = most * SHARE;
             let sentinel = Sentinel::start();
+            let keeper = keep();
             let told = client::ask(server.address, &asked, rate, LENGTH, |_, _| {});
+            drop(keeper);
             let windows = Windows::of(told.span(), &sentinel.end());
             println!(
                 "{name:<8} {:<9} {rate:.0} of {most:.0} qps: p50 {:.3}, p99 {:.3}, p99.9 {:.3}; {} of {} lost; \

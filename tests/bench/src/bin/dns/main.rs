@@ -11,6 +11,7 @@
 )]
 
 mod client;
+mod keeper;
 mod latency;
 mod load;
 mod names;
@@ -23,26 +24,30 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use keeper::Keeper;
 use load::Run;
 use names::{denied, listed, policy};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "sentinel") {
-        return sentinel::watch();
+    match arguments.first().map(String::as_str) {
+        Some("sentinel") => return sentinel::watch(),
+        Some("keeper") => return keeper::keep(),
+        _ => {}
     }
     let folder = tempfile::tempdir_in("/run").unwrap();
     let folder = folder.path();
     let _upstream = servers::upstream(folder);
     match arguments.first().map(String::as_str) {
         None => compare(folder),
-        Some("latency") => latency::run(folder),
+        Some("latency") => latency::run(folder, || None),
+        Some("stops") => latency::run(folder, || Some(Keeper::start())),
         Some("reload") => reload::run(folder),
         Some("memory") => {
             let minutes = arguments.get(1).map_or(10, |minutes| minutes.parse().unwrap());
             memory(folder, minutes);
         }
-        Some(other) => panic!("{other}: say nothing, latency, reload or memory"),
+        Some(other) => panic!("{other}: say nothing, latency, stops, reload or memory"),
     }
 }
 
