@@ -1,13 +1,11 @@
 //! What a thread has taken over and not answered yet, while more arrives than it can answer.
 //!
-//! A node that stood still for a moment, or is asked more than it can answer for a while, finds
-//! questions waiting that are late already. Were they answered in the order they came, every later one
-//! would be late as well until all is worked off. So once many wait, the newest go first, and the
-//! late ones in between; nobody waits for ever.
+//! A node that stood still for a moment finds questions waiting that are late already. Were they answered
+//! in the order they came, every later one would be late as well until all is worked off. So once many
+//! wait, the newest go first, and the late ones in between. Where that happens all the time it would
+//! only let some wait for long: few may go before others, the rest keep their order.
 
-use std::{collections::VecDeque, time::Duration};
-
-use tokio::time::Instant;
+use std::collections::VecDeque;
 
 use super::{
     batch::{Arrival, BATCH},
@@ -15,7 +13,7 @@ use super::{
 };
 
 /// Datagrams that wait, in the bundles they came in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Backlog {
     /// The oldest first.
     waiting: VecDeque<Bundle>,
@@ -23,12 +21,13 @@ pub(super) struct Backlog {
     spare: Vec<Bundle>,
     datagrams: usize,
     octets: usize,
+    /// Answers that have not been paid for with a question that went before others.
+    credit: usize,
 }
 
 /// Datagrams that were taken over together.
 #[derive(Debug)]
 pub(super) struct Bundle {
-    taken: Instant,
     /// One message behind the other.
     octets: Vec<u8>,
     datagrams: Vec<Datagram>,
@@ -42,15 +41,19 @@ struct Datagram {
 }
 
 impl Backlog {
+    pub(super) fn new() -> Self {
+        let (waiting, spare) = (VecDeque::new(), Vec::new());
+        Self { waiting, spare, datagrams: 0, octets: 0, credit: MAX_JUMPS * PRICE }
+    }
+
     /// Whether as much as arrives at once can be kept; if not, it is better left to the kernel.
     pub(super) fn has_room(&self) -> bool {
         self.waiting.len() < MAX_BUNDLES && self.octets < MAX_OCTETS
     }
 
-    /// Keeps what has arrived at `now`.
-    pub(super) fn keep(&mut self, arrivals: &mut dyn Iterator<Item = Arrival<'_>>, now: Instant) {
-        let mut bundle = self.spare.pop().unwrap_or_else(|| Bundle::new(now));
-        bundle.taken = now;
+    /// Keeps what has arrived.
+    pub(super) fn keep(&mut self, arrivals: &mut dyn Iterator<Item = Arrival<'_>>) {
+        let mut bundle = self.spare.pop().unwrap_or_else(Bundle::new);
         for Arrival { message, path } in arrivals {
             bundle.octets.extend_from_slice(message.unwrap_or_default());
             bundle.datagrams.push(Datagram { length: message.map(<[u8]>::len), path });
@@ -60,18 +63,25 @@ impl Backlog {
         self.waiting.push_back(bundle);
     }
 
-    /// Takes out what is to be answered next at `now`, until [`Backlog::done`].
-    pub(super) fn next(&mut self, now: Instant) -> Option<Bundle> {
-        let oldest = self.waiting.front()?;
-        let in_order = self.datagrams <= SOON;
-        let is_overdue = now.saturating_duration_since(oldest.taken) >= OVERDUE;
-        let bundle = match in_order || is_overdue {
-            true => self.waiting.pop_front(),
-            false => self.waiting.pop_back(),
+    /// Takes out what is to be answered next, until [`Backlog::done`].
+    pub(super) fn next(&mut self) -> Option<Bundle> {
+        let price = self.waiting.back()?.datagrams.len() * PRICE;
+        let bundle = match self.credit.checked_sub(price).filter(|_| self.datagrams > SOON) {
+            Some(rest) => {
+                self.credit = rest;
+                self.waiting.pop_back()
+            }
+            None => self.waiting.pop_front(),
         }?;
         self.datagrams -= bundle.datagrams.len();
         self.octets -= bundle.octets.len();
+        self.answered(bundle.datagrams.len());
         Some(bundle)
+    }
+
+    /// Takes note that so many are answered.
+    pub(super) fn answered(&mut self, datagrams: usize) {
+        self.credit = (self.credit + datagrams).min(MAX_JUMPS * PRICE);
     }
 
     /// Takes the memory of an answered bundle back.
@@ -84,9 +94,8 @@ impl Backlog {
 }
 
 impl Bundle {
-    fn new(taken: Instant) -> Self {
-        let (octets, datagrams) = (Vec::with_capacity(ORDINARY), Vec::with_capacity(BATCH));
-        Self { taken, octets, datagrams }
+    fn new() -> Self {
+        Self { octets: Vec::with_capacity(ORDINARY), datagrams: Vec::with_capacity(BATCH) }
     }
 
     pub(super) fn arrivals(&self) -> impl Iterator<Item = Arrival<'_>> {
@@ -105,8 +114,10 @@ const SOON: usize = 2 * BATCH;
 const MAX_BUNDLES: usize = 32;
 /// Octets of one thread; one bundle may go beyond.
 const MAX_OCTETS: usize = 512 << 10;
-/// What has waited so long goes first. As the bundles are few, that takes little from the newest.
-const OVERDUE: Duration = Duration::from_millis(100);
+/// Of so many answers, one may go before older questions.
+const PRICE: usize = 64;
+/// Questions that may go before older ones in a row: those of some ten milliseconds.
+const MAX_JUMPS: usize = 4_096;
 /// Octets of a bundle of ordinary questions.
 const ORDINARY: usize = BATCH * 128;
 
@@ -122,84 +133,91 @@ mod tests {
 
     impl Backlog {
         /// Keeps `count` datagrams that say `what`.
-        fn keep_many(&mut self, what: &[u8], count: usize, now: Instant) {
+        fn keep_many(&mut self, what: &[u8], count: usize) {
             let arrival = Arrival { message: Some(what), path: PATH };
-            self.keep(&mut std::iter::repeat_n(arrival, count), now);
+            self.keep(&mut std::iter::repeat_n(arrival, count));
         }
 
         /// What the next bundle says.
-        fn answer(&mut self, now: Instant) -> Option<u8> {
-            let bundle = self.next(now)?;
-            let said =
-                bundle.arrivals().next().and_then(|arrival| arrival.message?.first().copied());
+        fn answer(&mut self) -> Option<u8> {
+            let bundle = self.next()?;
+            let said = bundle.arrivals().next()?.message?.first().copied();
             self.done(bundle);
             said
         }
-    }
 
-    fn all(backlog: &mut Backlog, now: Instant) -> Vec<u8> {
-        std::iter::from_fn(|| backlog.answer(now)).collect()
+        fn answer_all(&mut self) -> Vec<u8> {
+            std::iter::from_fn(|| self.answer()).collect()
+        }
     }
 
     #[test]
     fn few_go_in_the_order_they_came() {
-        let (mut backlog, now) = (Backlog::default(), Instant::now());
-        backlog.keep_many(b"a", BATCH, now);
-        backlog.keep_many(b"b", BATCH - 1, now);
-        backlog.keep_many(b"c", 1, now);
-        assert_eq!(all(&mut backlog, now), b"abc");
+        let mut backlog = Backlog::new();
+        backlog.keep_many(b"a", BATCH);
+        backlog.keep_many(b"b", BATCH - 1);
+        backlog.keep_many(b"c", 1);
+        assert_eq!(backlog.answer_all(), b"abc");
         assert_eq!((backlog.datagrams, backlog.octets), (0, 0));
     }
 
     #[test]
     fn of_many_the_newest_go_first() {
-        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        let mut backlog = Backlog::new();
         for what in b"abcd" {
-            backlog.keep_many(&[*what], BATCH, now);
+            backlog.keep_many(&[*what], BATCH);
         }
-        assert_eq!(backlog.answer(now), Some(b'd'));
-        backlog.keep_many(b"e", 3, now);
-        assert_eq!(all(&mut backlog, now), b"ecab");
+        assert_eq!(backlog.answer(), Some(b'd'));
+        backlog.keep_many(b"e", 3);
+        assert_eq!(backlog.answer_all(), b"ecab");
     }
 
+    /// Always as much arrives as is answered, and always many wait.
     #[test]
-    fn what_is_overdue_goes_before_the_newest() {
-        let (mut backlog, then) = (Backlog::default(), Instant::now());
-        let now = then + OVERDUE;
-        backlog.keep_many(b"a", BATCH, then);
-        backlog.keep_many(b"b", BATCH, then + Duration::from_nanos(1));
-        for what in b"cd" {
-            backlog.keep_many(&[*what], BATCH, now);
+    fn where_many_always_wait_they_keep_their_order_and_none_waits_for_ever() {
+        let mut backlog = Backlog::new();
+        for _ in 0..3 {
+            backlog.keep_many(&[OLD], BATCH);
         }
-        assert_eq!(all(&mut backlog, now), b"adbc");
+        let (mut jumps, mut last_old) = (0, 0);
+        for number in 0..10_000 {
+            let newest = u8::try_from(number % usize::from(OLD)).unwrap();
+            backlog.keep_many(&[newest], BATCH);
+            let answered = backlog.answer().unwrap();
+            jumps += usize::from(answered == newest);
+            last_old = if answered == OLD { number } else { last_old };
+        }
+        let in_a_row = MAX_JUMPS / BATCH;
+        assert!((in_a_row..=in_a_row + 10_000 / PRICE).contains(&jumps), "{jumps}");
+        assert!(last_old <= in_a_row + 5, "{last_old}");
     }
+
+    const OLD: u8 = 255;
 
     #[test]
     fn takes_no_more_than_its_bounds() {
-        let (mut backlog, now) = (Backlog::default(), Instant::now());
+        let mut backlog = Backlog::new();
         for _ in 0..MAX_BUNDLES {
             assert!(backlog.has_room());
-            backlog.keep_many(b"a", 1, now);
+            backlog.keep_many(b"a", 1);
         }
         assert!(!backlog.has_room());
-        assert_eq!(backlog.answer(now), Some(b'a'));
+        assert_eq!(backlog.answer(), Some(b'a'));
         assert!(backlog.has_room());
 
-        let (mut backlog, long) = (Backlog::default(), vec![b'l'; 4_096]);
+        let (mut backlog, long) = (Backlog::new(), vec![b'l'; 4_096]);
         while backlog.has_room() {
-            backlog.keep_many(&long, BATCH, now);
+            backlog.keep_many(&long, BATCH);
         }
         assert!(backlog.octets < MAX_OCTETS + BATCH * long.len(), "{}", backlog.octets);
-        while let Some(bundle) = backlog.next(now) {
-            backlog.done(bundle);
-        }
+        backlog.answer_all();
         let kept: usize = backlog.spare.iter().map(|bundle| bundle.octets.capacity()).sum();
         assert!(kept <= MAX_BUNDLES * ORDINARY, "{kept} octets kept for nothing");
     }
 
     #[test]
     fn gives_back_every_message_with_its_path() {
-        let mut backlog = Backlog::default();
+        let mut backlog = Backlog::new();
         let path = |port| Path { from: (Ipv4Addr::LOCALHOST, port).into(), ..PATH };
         let messages: [Option<&[u8]>; 4] = [Some(b"one"), None, Some(b""), Some(b"three")];
         let arrivals = || {
@@ -208,8 +226,8 @@ mod tests {
                 .zip(1..)
                 .map(|(message, port)| Arrival { message, path: path(port) })
         };
-        backlog.keep(&mut arrivals(), Instant::now());
-        let bundle = backlog.next(Instant::now()).unwrap();
+        backlog.keep(&mut arrivals());
+        let bundle = backlog.next().unwrap();
         let same = bundle.arrivals().map(|arrival| (arrival.message, arrival.path));
         assert!(same.eq(arrivals().map(|arrival| (arrival.message, arrival.path))));
     }

@@ -2,10 +2,7 @@
 
 use std::{io, time::Duration};
 
-use tokio::{
-    sync::mpsc::{Sender, error::TrySendError},
-    time::Instant,
-};
+use tokio::sync::mpsc::{Sender, error::TrySendError};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -43,14 +40,18 @@ pub(super) fn serve(
         late,
         slate: Slate::with_packets(),
         outbox: Outbox::new(socket),
-        backlog: Backlog::default(),
+        backlog: Backlog::new(),
         tally: responder.metrics().tally(Transport::Udp),
     };
     while !stop.is_cancelled() {
         match inbox.receive(socket, Wait::ForOne, |arrivals| worker.answer(socket, arrivals)) {
-            // More may wait.
-            Ok(BATCH) => worker.catch_up(socket, &mut inbox, stop),
-            Ok(_) => {}
+            Ok(count) => {
+                worker.backlog.answered(count);
+                if count == BATCH {
+                    // More may wait.
+                    worker.catch_up(socket, &mut inbox, stop);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
@@ -67,16 +68,14 @@ impl Worker<'_> {
         loop {
             // What is not taken yet is the successor's.
             while !stop.is_cancelled() && self.backlog.has_room() {
-                let keep = |arrivals: &mut dyn Iterator<Item = Arrival<'_>>| {
-                    self.backlog.keep(arrivals, Instant::now());
-                };
-                match inbox.receive(socket, Wait::ForNone, keep) {
+                let backlog = &mut self.backlog;
+                match inbox.receive(socket, Wait::ForNone, |arrivals| backlog.keep(arrivals)) {
                     Ok(BATCH) => {}
                     // Whatever is wrong is found again by the next call that waits.
                     Ok(_) | Err(_) => break,
                 }
             }
-            let Some(bundle) = self.backlog.next(Instant::now()) else { return };
+            let Some(bundle) = self.backlog.next() else { return };
             self.answer(socket, &mut bundle.arrivals());
             self.backlog.done(bundle);
         }
