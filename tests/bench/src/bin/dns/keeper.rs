@@ -1,25 +1,17 @@
 //! Keeps the servers' core to itself now and then, as a host does with a virtual machine: a program
 //! that the kernel prefers to every other.
 
-use std::{
-    hint,
-    process::{Child, Command, Stdio},
-    thread,
-    time::Duration,
-};
+use std::{hint, process::Child, thread, time::Duration};
 
-use crate::{client::now, servers::SERVER_CORE};
+use crate::{client::now, servers::preferred};
 
 /// The program; ends with the value.
 pub(crate) struct Keeper(Child);
 
 impl Keeper {
     pub(crate) fn start() -> Self {
-        let this = std::env::current_exe().unwrap();
-        let mut command = Command::new("taskset");
         // Above the sentinel, which sees it therefore.
-        command.args(["-c", SERVER_CORE, "chrt", "-f", "60"]).arg(this).arg("keeper");
-        Self(command.stdin(Stdio::null()).spawn().unwrap())
+        Self(preferred("keeper", "60").spawn().unwrap())
     }
 }
 

@@ -3,12 +3,12 @@
 
 use std::{
     io::Read as _,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::Duration,
 };
 
-use crate::{client::now, servers::SERVER_CORE};
+use crate::{client::now, servers::preferred};
 
 /// One time for which the core stood still: its beginning and its end.
 pub(crate) type Standstill = (Duration, Duration);
@@ -18,10 +18,7 @@ pub(crate) struct Sentinel(Child);
 
 impl Sentinel {
     pub(crate) fn start() -> Self {
-        let this = std::env::current_exe().unwrap();
-        let mut command = Command::new("taskset");
-        command.args(["-c", SERVER_CORE, "chrt", "-f", "50"]).arg(this).arg("sentinel");
-        Self(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap())
+        Self(preferred("sentinel", "50").stdout(Stdio::piped()).spawn().unwrap())
     }
 
     /// What was seen since the start.

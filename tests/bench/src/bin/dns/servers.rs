@@ -156,6 +156,15 @@ fn hickory(folder: &Path, names: &[String]) -> Server {
     Server::start("hickory", 5314, program.to_str().unwrap(), &["127.0.0.1:5314", &upstream, &file])
 }
 
+/// This program as `role`, on the servers' core, where the kernel prefers it to all of lower
+/// `priority`.
+pub(crate) fn preferred(role: &str, priority: &str) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", SERVER_CORE, "chrt", "-f", priority]);
+    command.arg(std::env::current_exe().unwrap()).arg(role).stdin(Stdio::null());
+    command
+}
+
 fn is_installed(program: &str) -> bool {
     Command::new("which").arg(program).stdout(Stdio::null()).status().unwrap().success()
 }
@@ -173,7 +182,7 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 const UPSTREAM: u16 = 5300;
 const POSTERN: u16 = 5310;
 pub(crate) const ADMIN: u16 = 9180;
-pub(crate) const SERVER_CORE: &str = "0";
+const SERVER_CORE: &str = "0";
 /// USER_HZ of every Linux.
 const TICKS: f64 = 100.0;
 const UNBOUND: &str = "  num-threads: 1\n  do-daemonize: no\n  chroot: \"\"\n  username: \"\"\n  \
